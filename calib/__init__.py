@@ -1,0 +1,1 @@
+"""Calibration: images, preprocessing, observers, ranges and INT8 arithmetic in NumPy, usable without torch."""
