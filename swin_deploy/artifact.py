@@ -12,6 +12,7 @@ __all__ = ["Artifact", "Format", "Precision"]
 class Format(enum.Enum):
     """What a file is, so that a stage can say what it accepts and a backend what it opens."""
 
+    SOURCE = "source"  # the file the user brought, in any dialect
     CHECKPOINT = "checkpoint"  # canonical weights of the paper form, safetensors with the spec in its header
     DEPLOYMENT = "deployment"  # folded weights and constants, safetensors with the spec in its header
     AOTINDUCTOR = "aotinductor"  # .pt2: machine code and weights, loadable by torch alone

@@ -1,0 +1,64 @@
+"""Option values that click has no type for: sizes and lists."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+__all__ = ["BATCHES", "SIZE", "SM", "WORDS"]
+
+
+class Size(click.ParamType):
+    """`N` or `HxW`, as (height, width)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse, or fail with what was seen."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+)(?:x(\d+))?", value.strip())
+        if not found or int(found[1]) < 1 or int(found[2] or found[1]) < 1:
+            self.fail(f"{value!r} is no size: N or HxW, e.g. 224 or 800x1344", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+class Batches(click.ParamType):
+    """`MIN,OPT,MAX`, or one number for all three."""
+
+    name = "min,opt,max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        """Parse, or fail with what was seen."""
+        if isinstance(value, tuple):
+            return value
+        parts = value.split(",")
+        if len(parts) not in (1, 3) or not all(part.strip().isdigit() for part in parts):
+            self.fail(f"{value!r} is no batch profile: MIN,OPT,MAX or one number, e.g. 1,8,32", param, ctx)
+        low, *rest = [int(part) for part in parts]
+        return (low, *rest) if rest else (low, low, low)  # type: ignore[return-value]
+
+
+class Words(click.ParamType):
+    """A comma-separated list."""
+
+    def __init__(self, name: str, pattern: str, example: str) -> None:
+        self.name, self._pattern, self._example = name, re.compile(pattern), example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Parse, or fail with what was seen."""
+        if isinstance(value, tuple):
+            return value
+        parts = tuple(part.strip() for part in value.split(","))
+        wrong = [part for part in parts if not self._pattern.fullmatch(part)]
+        if wrong:
+            self.fail(f"{wrong[0]!r} is not understood; for example {self._example}", param, ctx)
+        return parts
+
+
+SIZE = Size()
+BATCHES = Batches()
+SM = Words("sm", r"\d+\.\d", "8.6,8.9,12.0")
+WORDS = Words("list", r"[a-z0-9-]+", "engine,accuracy")

@@ -1,0 +1,55 @@
+"""Run any callable on torch tensors as a session: shared by the eager, compiled and packaged backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from swin_deploy.backends.base import Outputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TorchSession", "torch_device"]
+
+
+def torch_device() -> str:
+    """`cuda` where PyTorch sees a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class TorchSession:
+    """A function from images to logits on one device."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], device: str) -> None:
+        self._function, self._device = function, device
+
+    def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
+        """See `Session.infer`."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._function(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
+        return {"logits": logits.float().cpu().numpy()}
+
+    def close(self) -> None:
+        """Drop the function and what it holds."""
+        self._function = _closed
+
+    def __enter__(self) -> TorchSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _closed(images: Tensor) -> Tensor:
+    raise AssertionError("the session is closed")

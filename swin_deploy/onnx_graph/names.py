@@ -1,0 +1,66 @@
+"""Name nodes after the modules they came from, and drop what an exporter left behind.
+
+Layer names are what a profile, an engine's audit and a precision plan talk about: `blocks.3.attn.qkv/MatMul` says where
+it belongs, `node_MatMul_217` does not.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+__all__ = ["name_by_module", "set_metadata"]
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def name_by_module(model: ModelProto) -> None:
+    """Rename nodes in place to `<module path>/<operator>`, and the weight of each linear to `<module path>.weight`.
+
+    Also drops the exporter's per-node metadata, which holds stack traces with paths of the machine.
+    """
+    seen: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        module = _module(node)
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        del node.metadata_props[:]
+        if node.op_type == "MatMul" and module and node.input[1] in initializers and node.input[1] not in renamed:
+            renamed[node.input[1]] = f"{module}.weight"
+    for value in model.graph.value_info:
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        for position, value_name in enumerate(node.input):
+            node.input[position] = renamed.get(value_name, value_name)
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def set_metadata(model: ModelProto, **entries: str) -> None:
+    """Set `swin_deploy.<key>` entries in the model's metadata, replacing earlier ones of the same key."""
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    kept.update({f"swin_deploy.{key}": value for key, value in entries.items()})
+    del model.metadata_props[:]
+    for key, value in kept.items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def _module(node: NodeProto) -> str:
+    """The innermost module's path; the last scope is the operator's own name."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            scopes = ast.literal_eval(entry.value)
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return ""

@@ -1,0 +1,147 @@
+"""Give a simplified FP32 graph its arithmetic: FP16 or BF16 tensors, with FP32 where half precision is not safe.
+
+Strongly typed TensorRT takes precision from the graph's own types, so this pass decides what the engine computes in.
+Inputs and outputs stay FP32. LayerNormalization keeps its statistics in FP32 by its `stash_type` attribute, and
+TensorRT's and PyTorch's softmax accumulate in FP32; the cosine attention's norm has no such promise and stays FP32.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin_deploy.errors import BadInput
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+__all__ = ["FP32_ISLAND", "type_graph"]
+
+# The pieces of V2's normalize: squares overflow FP16 from |q| = 256 on, and its epsilon 1e-12 is zero there.
+FP32_ISLAND = frozenset({"ReduceL2", "Clip", "Div", "Mul"})
+
+# The largest finite number and the name of BF16 and of FP16.
+_LIMITS = ((float(np.uint32(0x7F7F0000).view(np.float32)), "BF16"), (65504.0, "FP16"))
+
+
+def type_graph(model: ModelProto, *, half: str) -> ModelProto:
+    """A typed copy of `model`.
+
+    Args:
+        model: FP32, without Constant nodes or Casts (simplified); Q/DQ allowed.
+        half: `fp16` or `bf16`.
+
+    Raises:
+        BadInput: a weight is outside the type's range, or the graph holds what the pass does not know.
+    """
+    from onnx import ModelProto, TensorProto, helper, shape_inference
+
+    target = TensorProto.FLOAT16 if half == "fp16" else TensorProto.BFLOAT16
+    floats = _float_values(shape_inference.infer_shapes(model, data_prop=True))
+    typed = ModelProto()
+    typed.CopyFrom(model)
+    graph = typed.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    produced = {value.name: TensorProto.FLOAT for value in graph.input}
+    casts: dict[tuple[str, int], str] = {}
+    nodes: list[NodeProto] = []
+
+    def wanted(name: str, kind: int) -> str:
+        """The name under which `name` is available as `kind`, adding a typed weight or a Cast when needed."""
+        if name not in floats or produced.get(name) == kind:
+            return name
+        if (name, kind) not in casts:
+            suffix = "fp32" if kind == TensorProto.FLOAT else half
+            casts[name, kind] = f"{name}.{suffix}"
+            if name in weights:
+                graph.initializer.append(_converted(weights[name], casts[name, kind], kind))
+            else:
+                nodes.append(helper.make_node("Cast", [name], [casts[name, kind]], f"{name}/Cast_{suffix}", to=kind))
+        return casts[name, kind]
+
+    for node in graph.node:
+        if node.op_type in ("Cast", "Constant"):
+            raise BadInput(f"the graph holds a {node.op_type} node, {node.name}", needed="a simplified FP32 graph")
+        kind = TensorProto.FLOAT if node.op_type in FP32_ISLAND else target
+        for position, name in enumerate(node.input):
+            node.input[position] = wanted(name, kind)
+        for name in node.output:
+            if name in floats:
+                produced[name] = kind
+        nodes.append(node)
+    for value in graph.output:
+        if value.name in floats and produced.get(value.name) != TensorProto.FLOAT:
+            inner = f"{value.name}.{half}"
+            for node in nodes:
+                _rename(node.input, value.name, inner)
+                _rename(node.output, value.name, inner)
+            nodes.append(helper.make_node("Cast", [inner], [value.name], f"{value.name}/Cast", to=TensorProto.FLOAT))
+    if half == "bf16":
+        # Conv admits BF16 from opset 22 on; what else changed since 20 for these operators is admitted types only.
+        for entry in typed.opset_import:
+            entry.version = max(entry.version, 22) if entry.domain == "" else entry.version
+    kept_nodes = [_copy(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept_nodes)
+    del graph.value_info[:]
+    used = {name for node in graph.node for name in node.input}
+    kept = [_copy(tensor) for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return typed
+
+
+def _copy(message: Any) -> Any:
+    twin = type(message)()
+    twin.CopyFrom(message)
+    return twin
+
+
+def _rename(names: Any, old: str, new: str) -> None:
+    for position, name in enumerate(names):
+        if name == old:
+            names[position] = new
+
+
+def _float_values(model: ModelProto) -> frozenset[str]:
+    """Every FP32 value of the graph: inputs, outputs, intermediates and weights."""
+    from onnx import TensorProto
+
+    graph = model.graph
+    values = [*graph.input, *graph.output, *graph.value_info]
+    known = {value.name: value.type.tensor_type.elem_type for value in values}
+    known.update({tensor.name: tensor.data_type for tensor in graph.initializer})
+    unknown = [name for node in graph.node for name in node.output if name and name not in known]
+    if unknown:
+        raise BadInput(
+            f"the type of {unknown[0]} is not known after shape inference", needed="operators of the standard domain"
+        )
+    return frozenset(name for name, kind in known.items() if kind == TensorProto.FLOAT)
+
+
+def _converted(tensor: TensorProto, name: str, kind: int) -> TensorProto:
+    """`tensor` as `kind` under a new name, rounded to nearest even."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = numpy_helper.to_array(tensor)
+    if kind == TensorProto.FLOAT:
+        return numpy_helper.from_array(values, name)
+    limit, title = _LIMITS[kind == TensorProto.FLOAT16]
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > limit:
+        raise BadInput(
+            f"weight {tensor.name} reaches {largest:.5g}, beyond {title}'s {limit:.5g}",
+            needed=f"weights within {title}'s range",
+            do="Build with --bf16, which has FP32's range" if title == "FP16" else "",
+        )
+    if kind == TensorProto.FLOAT16:
+        return numpy_helper.from_array(values.astype(np.float16), name)
+    rounded = helper.make_tensor(name, kind, values.shape, _bf16_bits(values).tobytes(), raw=True)
+    return rounded
+
+
+def _bf16_bits(values: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """BF16 bit patterns of finite FP32 values, rounded to nearest even."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

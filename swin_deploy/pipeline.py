@@ -1,0 +1,349 @@
+"""Run the steps of a plan: make each artifact, measure it on its backends, judge it, and write everything down.
+
+The pipeline is the only judge. A stage that fails its gate keeps its file under a `.rejected` name, and nothing is built
+on it; the other chains go on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
+from swin_deploy.backends.plan_sidecar import sidecar_path
+from swin_deploy.errors import ExplainedError, Unavailable
+from swin_deploy.fingerprint import configuration, key_of
+from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
+from swin_deploy.parity.distances import Distance
+from swin_deploy.parity.evaluation import EvaluationSet
+from swin_deploy.parity.gates import GATES, GateName, Judgement, Verdict, judge, worst
+from swin_deploy.parity.measure import Measurement, Outputs, compare, run_session
+from swin_deploy.parity.paired_drop import PairedDrop
+from swin_deploy.plan import ORACLE, Step, View
+from swin_deploy.recipe import Recipe
+from swin_deploy.stages.base import Produced
+from swin_deploy.versions import installed, machine
+
+__all__ = ["Listener", "Run", "Silent", "run"]
+
+_OUTPUTS = "outputs"
+
+
+class Listener(Protocol):
+    """Hears what the pipeline is doing; the command line shows it."""
+
+    def stage_started(self, step: Step) -> None:
+        """A stage begins."""
+
+    def view_started(self, step: Step, view: View) -> None:
+        """An artifact is about to be run on a backend."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Images done, of the images of this view."""
+
+    def step_finished(self, record: StepRecord, reused: bool) -> None:
+        """A step is complete; `reused` when an earlier run had made it."""
+
+
+class Silent:
+    """A listener that does not care."""
+
+    def stage_started(self, step: Step) -> None:
+        """See `Listener`."""
+
+    def view_started(self, step: Step, view: View) -> None:
+        """See `Listener`."""
+
+    def progress(self, done: int, total: int) -> None:
+        """See `Listener`."""
+
+    def step_finished(self, record: StepRecord, reused: bool) -> None:
+        """See `Listener`."""
+
+
+@dataclass
+class Run:
+    """A run in progress.
+
+    Attributes:
+        folder: Where everything is written.
+        recipe: What was asked for.
+        evaluation: The images to judge on.
+        listener: Hears of progress.
+        manifest: What is known so far.
+        earlier: What an earlier run left in the folder, if it is to be resumed.
+    """
+
+    folder: Path
+    recipe: Recipe
+    evaluation: EvaluationSet
+    listener: Listener
+    manifest: Manifest
+    earlier: Manifest | None = None
+    _logits: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    _artifacts: dict[str, Artifact] = field(default_factory=dict)
+    _rejected: set[str] = field(default_factory=set)
+
+    def execute(self, plan: tuple[Step, ...], checkpoint: Path) -> Manifest:
+        """Run every step and return the finished manifest."""
+        started = time.perf_counter()
+        self._artifacts["checkpoint"] = Artifact("checkpoint", checkpoint, Format.SOURCE, Precision.FP32)
+        for step in plan:
+            record, reused = self._step(step)
+            self.manifest = replace(
+                self.manifest, steps=(*self.manifest.steps, record), seconds=time.perf_counter() - started
+            )
+            write_manifest(self.manifest, self.folder)
+            self.listener.step_finished(record, reused)
+        status, verdict = conclude(self.manifest, self.recipe.require)
+        self.manifest = replace(
+            self.manifest, status=status, verdict=verdict, seconds=time.perf_counter() - started
+        )
+        write_manifest(self.manifest, self.folder)
+        return self.manifest
+
+    def _step(self, step: Step) -> tuple[StepRecord, bool]:
+        parent_sha = self._parent_sha(step)
+        config, tools = configuration(step.stage), dict(step.stage.tools())
+        form, precision = step.stage.produces
+        record = StepRecord(
+            artifact=step.artifact,
+            stage=step.stage.name,
+            parent=step.parent,
+            config=config,
+            tools=tools,
+            key=key_of(parent_sha, step.stage.name, config, tools),
+            file=None,
+            format=form.value,
+            precision=precision.value,
+        )
+        if step.parent in self._rejected or step.parent not in self._artifacts:
+            self._rejected.add(step.artifact)
+            why = "failed its gate" if step.parent in self._rejected else "was not made"
+            return replace(record, skipped=f"its parent {step.parent} {why}"), False
+        reason = step.stage.unavailable()
+        if reason:
+            if not step.optional:
+                raise Unavailable(f"stage {step.stage.name} cannot run here: {reason}")
+            return replace(record, skipped=reason), False
+        record, reused = self._make(step, record)
+        assert record.file is not None
+        artifact = Artifact(step.artifact, self.folder / record.file, form, precision, step.parent)
+        rows = []
+        for view in step.views:
+            row, measured_before = self._view(step, view, artifact, record)
+            reused = reused and measured_before
+            rows.append(row)
+        record = record.with_rows(tuple(rows))
+        if record.verdict is Verdict.FAIL:
+            self._rejected.add(step.artifact)
+            rejected = artifact.path.with_name(artifact.path.name + ".rejected")
+            artifact.path.replace(rejected)
+            record = replace(record, file=rejected.name)
+        else:
+            self._artifacts[step.artifact] = artifact
+        return record, reused
+
+    def _parent_sha(self, step: Step) -> str:
+        made = self.manifest.step(step.parent)
+        return made.sha256 if made else str(self.manifest.checkpoint["sha256"])
+
+    def _make(self, step: Step, record: StepRecord) -> tuple[StepRecord, bool]:
+        """Run the stage, unless an earlier run left the very file."""
+        final = self.folder / step.file
+        before = self.earlier.step(step.artifact) if self.earlier else None
+        if before and before.key == record.key and before.file == step.file and final.is_file():
+            if file_sha256(final) == before.sha256:
+                return before.with_rows(()), True
+        self.listener.stage_started(step)
+        final.with_name(final.name + ".rejected").unlink(missing_ok=True)
+        parent = self._artifacts[step.parent]
+        assert (parent.format, parent.precision) in step.stage.accepts, f"{step.artifact} cannot read {parent.name}"
+        started = time.perf_counter()
+        produced: Produced
+        with replacing(final) as temporary:
+            produced = step.stage.run(parent, temporary)
+        if produced.sidecar is not None:
+            write_text(sidecar_path(final), json.dumps(produced.sidecar, indent=1) + "\n")
+        return (
+            replace(
+                record,
+                file=step.file,
+                sha256=file_sha256(final),
+                bytes=final.stat().st_size,
+                seconds=time.perf_counter() - started,
+                facts=produced.facts,
+                notes=produced.notes,
+            ),
+            False,
+        )
+
+    def _view(self, step: Step, view: View, artifact: Artifact, record: StepRecord) -> tuple[Row, bool]:
+        gate = view.gate.value if view.gate else None
+        row = Row(view.label, view.backend.name, gate, Verdict.SKIPPED)
+        reason = view.backend.unavailable(artifact)
+        if reason:
+            return replace(row, reason=reason), True
+        key = key_of(
+            record.sha256,
+            configuration(view.backend),
+            view.backend.name,
+            installed("torch", "onnxruntime", "numpy"),
+            self.evaluation.fingerprint,
+            self.recipe.batch,
+            view.limit,
+        )
+        row = replace(row, key=key)
+        slot = f"{step.artifact}.{view.label}".replace(" ", "-").replace("/", "")
+        outputs, seconds, reused = self._outputs(step, view, artifact, key, slot)
+        self._logits.setdefault(step.artifact, outputs.logits)
+        measurement = compare(
+            outputs, self._logits[ORACLE], self._logits.get(step.parent), self.evaluation.labels
+        )
+        verdict, judgements, note = self._judge(view, measurement)
+        return (
+            replace(
+                row,
+                verdict=verdict,
+                reason=note,
+                measurement=measurement.to_json(),
+                judgements=tuple(judgement.to_json() for judgement in judgements),
+                seconds=seconds,
+                outputs=f"{_OUTPUTS}/{slot}.npz",
+            ),
+            reused,
+        )
+
+    def _outputs(
+        self, step: Step, view: View, artifact: Artifact, key: str, slot: str
+    ) -> tuple[Outputs, float, bool]:
+        """Run the backend, or take the outputs that an earlier run left under the same key."""
+        path = self.folder / _OUTPUTS / f"{slot}.npz"
+        usual = self.recipe.batch[1]
+        before = self.earlier.step(step.artifact) if self.earlier else None
+        old = next((row for row in before.rows if row.label == view.label), None) if before else None
+        if old and old.key == key and path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                if str(stored["key"]) == key:
+                    by_batch = {int(name[1:]): stored[name] for name in stored.files if name != "key"}
+                    return Outputs(by_batch, usual, old.seconds), old.seconds, True
+        self.listener.view_started(step, view)
+        with view.backend.open(artifact) as session:
+            outputs = run_session(
+                session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress
+            )
+        with replacing(path) as temporary, temporary.open("wb") as handle:
+            np.savez(handle, key=np.array(key), **{f"b{size}": array for size, array in outputs.by_batch.items()})
+        return outputs, outputs.seconds, False
+
+    def _judge(self, view: View, measurement: Measurement) -> tuple[Verdict, tuple[Judgement, ...], str]:
+        if view.gate is None:
+            return Verdict.INFO, (), ""
+        return judge_row(view.gate, measurement.oracle, measurement.drop, self.recipe.max_drop, self.evaluation)
+
+
+def judge_row(
+    gate: GateName,
+    distances: dict[int, Distance] | object,
+    drop: PairedDrop | None,
+    max_drop: float,
+    evaluation: EvaluationSet,
+) -> tuple[Verdict, tuple[Judgement, ...], str]:
+    """The verdict on one row, its checks, and a word on the images where they are not the task's own."""
+    judgements = judge(GATES[gate], distances, drop, max_drop)  # type: ignore[arg-type]
+    return worst(judgements), judgements, "SYNTHETIC images" if evaluation.synthetic else ""
+
+
+def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
+    """The exit status of a finished run and the line that explains it."""
+    failed = [step for step in manifest.steps if step.verdict is Verdict.FAIL]
+    if failed:
+        names = ", ".join(step.artifact for step in failed)
+        return 4, f"FAIL: {names} did not pass its gate" if len(failed) == 1 else f"FAIL: {names} failed their gates"
+    engines = [row for step in manifest.steps for row in step.rows if row.label == "engine"]
+    if "engine" in require and (not engines or any(row.verdict is Verdict.SKIPPED for row in engines)):
+        reason = next((row.reason for row in engines if row.verdict is Verdict.SKIPPED), "no engine was built")
+        return 3, f"an executed engine is required, and was not executed: {reason}"
+    unclear = [step.artifact for step in manifest.steps if step.verdict is Verdict.INCONCLUSIVE]
+    if "accuracy" in require:
+        untold = [step.artifact for step in manifest.steps if _accuracy_untold(step)]
+        if unclear or untold:
+            return 4, "accuracy is required, and was not shown for: " + ", ".join(unclear + untold)
+    skipped = sum(row.verdict is Verdict.SKIPPED for step in manifest.steps for row in step.rows)
+    skipped += sum(bool(step.skipped) for step in manifest.steps)
+    parts = ["PASS: every gate that could be judged here passed"]
+    if unclear:
+        parts.append(f"INCONCLUSIVE: {', '.join(unclear)}")
+    if skipped:
+        parts.append(f"{skipped} SKIPPED (not executed, so not proven)")
+    return 0, "; ".join(parts)
+
+
+def _accuracy_untold(step: StepRecord) -> bool:
+    """Whether an executed, task-gated row had no labelled images to judge the drop on."""
+    for row in step.rows:
+        gated = row.gate is not None and GATES[GateName(row.gate)].task and row.verdict is not Verdict.SKIPPED
+        if gated and all(check["check"] != "top1-drop" for check in row.judgements):
+            return True
+    return False
+
+
+def run(
+    plan: tuple[Step, ...],
+    recipe: Recipe,
+    target: str,
+    evaluation: EvaluationSet,
+    folder: Path,
+    *,
+    listener: Listener | None = None,
+    resume: bool = False,
+) -> Manifest:
+    """Execute a plan into `folder`.
+
+    Args:
+        plan: See `make_plan`.
+        recipe: What was asked for; written beside the manifest.
+        target: As resolved.
+        evaluation: The images to judge on.
+        folder: Created if needed.
+        listener: Hears of progress.
+        resume: Reuse what an earlier run left there, where keys are unchanged.
+
+    Returns:
+        The finished manifest; its `status` is the exit status.
+
+    Raises:
+        ExplainedError: a stage could not do its work; what was finished before stands in the manifest.
+    """
+    with disk_faults(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    earlier = None
+    if resume:
+        try:
+            earlier = read_manifest(folder)
+        except ExplainedError:
+            earlier = None  # nothing usable to go on from: a resumed run then is a fresh one
+    checkpoint = Path(recipe.checkpoint)
+    manifest = Manifest(
+        recipe=configuration(recipe),
+        target=target,
+        machine=machine(),
+        checkpoint={"file": checkpoint.name, "sha256": file_sha256(checkpoint)},
+        evaluation={
+            "kind": "synthetic" if evaluation.synthetic else "images",
+            "source": evaluation.images.source,
+            "images": len(evaluation),
+            "labelled": evaluation.labels is not None,
+            "fingerprint": evaluation.fingerprint,
+            "preprocess": evaluation.preprocess.to_json(),
+        },
+    )
+    write_text(folder / "recipe.toml", recipe.resolved().to_toml())
+    return Run(folder, recipe, evaluation, listener or Silent(), manifest, earlier).execute(plan, checkpoint)

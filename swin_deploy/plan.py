@@ -1,0 +1,258 @@
+"""From a recipe to steps: which stages run, on what, and on which backends each artifact is judged.
+
+The whole tree of a build is written down here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calib.images import ImageSet
+from calib.preprocess import Preprocess
+from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.backends import cuda_memory
+from swin_deploy.backends.aot_inductor import AotInductor
+from swin_deploy.backends.base import Backend
+from swin_deploy.backends.onnxruntime import OnnxRuntime
+from swin_deploy.backends.tensorrt import TensorRTBackend
+from swin_deploy.backends.tensorrt_flavor import package_unavailable
+from swin_deploy.backends.torch_compile import TorchCompile
+from swin_deploy.backends.torch_eager import TorchEager
+from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
+from swin_deploy.errors import Unavailable, UsageFault
+from swin_deploy.parity.gates import GateName
+from swin_deploy.recipe import Recipe
+from swin_deploy.stages.base import Stage
+from swin_deploy.stages.build import Build
+from swin_deploy.stages.cast import Cast
+from swin_deploy.stages.compile import Compile
+from swin_deploy.stages.export import Export
+from swin_deploy.stages.fold import Fold
+from swin_deploy.stages.half import Half
+from swin_deploy.stages.load import Load
+from swin_deploy.stages.lower import Lower
+from swin_deploy.stages.quantize import Quantize
+from swin_deploy.stages.simplify import Simplify
+from swin_deploy.stages.torch_tensorrt import TorchTensorRT
+
+__all__ = ["HALF_IMAGES", "ORACLE", "Calibration", "Step", "View", "default_view", "make_plan", "resolve_target"]
+
+ORACLE = "reference"
+
+# PyTorch computes half precision on a CPU about ten times slower than FP32, so numerics are judged on the first of the
+# evaluation images; on a GPU on all.
+HALF_IMAGES = 256
+
+_GATE_OF_GRAPH = {
+    Precision.FP32: GateName.FP32,
+    Precision.FP16: GateName.FP16_GRAPH,
+    Precision.BF16: GateName.BF16,
+    Precision.INT8: GateName.INT8,
+}
+_GATE_OF_ENGINE = {**_GATE_OF_GRAPH, Precision.FP16: GateName.FP16_ENGINE}
+_GATE_OF_TORCH = {**_GATE_OF_GRAPH, Precision.FP16: GateName.FP16_NUMERICS}
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of executing an artifact.
+
+    Attributes:
+        label: What this row shows, e.g. `engine`, `graph`, `numerics`.
+        backend: The runtime.
+        gate: The row of the gate table that judges it; `None` shows it without judging.
+        limit: Run the first so many images only.
+        optional: Whether a runtime that is absent here is worth a row at all.
+    """
+
+    label: str
+    backend: Backend
+    gate: GateName | None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage with its place in the tree.
+
+    Attributes:
+        artifact: Name of what it makes.
+        file: File name in the run's folder.
+        stage: The stage.
+        parent: Name of the artifact it reads.
+        views: How the artifact is judged; the first one speaks for it when a child is compared with it.
+        optional: Whether the run goes on, with a SKIPPED row, where the stage is unavailable.
+    """
+
+    artifact: str
+    file: str
+    stage: Stage
+    parent: str
+    views: tuple[View, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Images for INT8 ranges."""
+
+    images: ImageSet
+    preprocess: Preprocess
+
+
+def resolve_target(target: str) -> tuple[str, str]:
+    """What `auto` means on this machine, and why.
+
+    Raises:
+        Unavailable: a target was named and its package is not installed.
+    """
+    no_gpu = cuda_memory.unavailable()
+    if target == "auto":
+        if no_gpu is None and package_unavailable("tensorrt") is None:
+            return "tensorrt", "TensorRT and a GPU are present"
+        if package_unavailable("tensorrt_rtx") is None:
+            return "rtx", f"TensorRT for RTX builds ahead of time ({no_gpu or 'full TensorRT is not installed'})"
+        return "onnxruntime", f"neither TensorRT nor TensorRT for RTX is usable here ({no_gpu or 'not installed'})"
+    package = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}.get(target)
+    reason = package_unavailable(package) if package else None
+    if target == "torch-tensorrt":
+        reason = TorchTensorRT(Precision.FP16).unavailable()
+    if reason:
+        raise Unavailable(f"--target {target} cannot be built here: {reason}")
+    return target, "as asked"
+
+
+def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> tuple[Step, ...]:
+    """The steps of a build in the order they run; parents come before children.
+
+    Args:
+        recipe: What was asked for.
+        target: As `resolve_target` found it, never `auto`.
+        calibration: INT8's images; `None` without `--int8`.
+
+    Raises:
+        UsageFault: the target has no such precision.
+    """
+    if recipe.int8 and target in ("torch", "torch-tensorrt"):
+        raise UsageFault(
+            f"--int8 with --target {target}",
+            needed="rtx, tensorrt or onnxruntime: INT8 goes through ONNX with explicit Q/DQ",
+            do="Leave --int8 out or choose another --target",
+        )
+    largest = recipe.batch[2]
+    steps = [
+        Step(
+            ORACLE,
+            "reference.safetensors",
+            Load(recipe.image_size, recipe.window, recipe.pretrained_window),
+            "checkpoint",
+            (View("oracle", TorchEager(), None),),
+        ),
+        Step(
+            "deployment",
+            "deployment.safetensors",
+            Fold(),
+            ORACLE,
+            (View("eager", TorchEager(), GateName.FP32), View("torch.compile", TorchCompile(), GateName.FP32)),
+        ),
+        _compiled("compiled", "deployment.pt2", "deployment", Precision.FP32, largest),
+    ]
+    halves = [p for p, wanted in ((Precision.FP16, recipe.fp16), (Precision.BF16, recipe.bf16)) if wanted]
+    through_onnx = target in ("rtx", "tensorrt", "onnxruntime")
+    if through_onnx:
+        graph = (View("graph", OnnxRuntime(), GateName.FP32),)
+        steps.append(Step("exported", "exported.onnx", Export(largest), "deployment", graph))
+        steps.append(Step("fp32", "fp32.onnx", Simplify(), "exported", graph))
+        if "trt86" in recipe.profile:
+            steps.append(Step("fp32-trt86", "fp32.trt86.onnx", Lower(Precision.FP32), "fp32", graph))
+    for precision in halves:
+        steps += _half_chain(recipe, target, precision, through_onnx)
+    if recipe.int8:
+        assert calibration is not None
+        steps += _int8_chain(recipe, target, calibration)
+    if not halves and not recipe.int8:
+        steps += _engine(recipe, target, "fp32" if through_onnx else "deployment", Precision.FP32)
+    return tuple(steps)
+
+
+def default_view(artifact: Artifact) -> View:
+    """How `validate` and `bench` execute an artifact on its own, and which gate judges it."""
+    precision = artifact.precision
+    return {
+        Format.CHECKPOINT: View("oracle", TorchEager(), None),
+        Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision]),
+        Format.AOTINDUCTOR: View("package", AotInductor(), _GATE_OF_TORCH[precision]),
+        Format.ONNX: View(
+            "graph", OnnxRuntime(literal=precision is Precision.INT8), _GATE_OF_GRAPH[precision]
+        ),
+        Format.RTX_PLAN: View("engine", TensorRTBackend("tensorrt_rtx"), _GATE_OF_ENGINE[precision]),
+        Format.TENSORRT_PLAN: View("engine", TensorRTBackend("tensorrt"), _GATE_OF_ENGINE[precision]),
+        Format.TORCH_TENSORRT_PLAN: View("engine", TorchTensorRTBackend(), _GATE_OF_ENGINE[precision]),
+    }[artifact.format]
+
+
+def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx: bool) -> list[Step]:
+    name = precision.value
+    gpu = cuda_memory.unavailable() is None
+    limit = None if gpu else HALF_IMAGES
+    weights = f"deployment-{name}"
+    steps = [
+        Step(
+            weights,
+            f"deployment.{name}.safetensors",
+            Half(precision),
+            "deployment",
+            (View("numerics", TorchEager(), _GATE_OF_TORCH[precision], limit),),
+        )
+    ]
+    if gpu or target == "torch":
+        steps.append(
+            _compiled(f"compiled-{name}", f"deployment.{name}.pt2", weights, precision, recipe.batch[2], limit)
+        )
+    if through_onnx:
+        graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
+        steps.append(Step(name, f"{name}.onnx", Cast(precision), "fp32", (graph,)))
+    return steps + _engine(recipe, target, name if through_onnx else weights, precision)
+
+
+def _int8_chain(recipe: Recipe, target: str, calibration: Calibration) -> list[Step]:
+    quantize = Quantize(calibration.images, calibration.preprocess, recipe.calib_method)
+    literal = View("literal Q/DQ", OnnxRuntime(literal=True), GateName.INT8)
+    steps = [
+        Step(
+            "int8-qdq",
+            "int8.qdq.onnx",
+            quantize,
+            "fp32",
+            (literal, View("optimised", OnnxRuntime(), None)),
+        ),
+        Step("int8", "int8.onnx", Cast(Precision.INT8), "int8-qdq", (literal,)),
+    ]
+    if "trt86" in recipe.profile:
+        steps.append(Step("int8-trt86", "int8.trt86.onnx", Lower(Precision.INT8), "int8-qdq", (literal,)))
+    return steps + _engine(recipe, target, "int8", Precision.INT8)
+
+
+def _engine(recipe: Recipe, target: str, source: str, precision: Precision) -> list[Step]:
+    """The engine at the end of a chain, for the targets that have one."""
+    name, gate = f"{precision.value}-engine", _GATE_OF_ENGINE[precision]
+    if target == "rtx":
+        rtx = Build("tensorrt_rtx", precision, recipe.batch, recipe.sm)
+        view = View("engine", TensorRTBackend("tensorrt_rtx"), gate)
+        return [Step(name, f"{precision.value}{rtx.suffix}", rtx, source, (view,))]
+    if target == "tensorrt":
+        full = Build("tensorrt", precision, recipe.batch)
+        view = View("engine", TensorRTBackend("tensorrt"), gate)
+        return [Step(name, f"{precision.value}{full.suffix}", full, source, (view,))]
+    if target == "torch-tensorrt":
+        converted = TorchTensorRT(precision, recipe.batch)
+        view = View("engine", TorchTensorRTBackend(), gate)
+        return [Step(name, f"{precision.value}{converted.suffix}", converted, source, (view,))]
+    return []
+
+
+def _compiled(
+    name: str, file: str, parent: str, precision: Precision, largest: int, limit: int | None = None
+) -> Step:
+    views = (View("package", AotInductor(), _GATE_OF_TORCH[precision], limit),)
+    return Step(name, file, Compile(precision, largest), parent, views, optional=True)

@@ -1,0 +1,171 @@
+"""A recipe: everything a build was asked for, as options on the command line or as a TOML file.
+
+The two say the same things under the same names, so a run can write down the recipe that reproduces it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from swin_deploy.errors import BadInput, UsageFault
+
+__all__ = ["REQUIREMENTS", "TARGETS", "Recipe", "read_recipe"]
+
+TARGETS = ("auto", "rtx", "tensorrt", "torch-tensorrt", "torch", "onnxruntime")
+REQUIREMENTS = ("engine", "accuracy")
+PROFILES = ("strong", "trt86")
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of `swin-deploy build`, with their defaults.
+
+    Attributes:
+        checkpoint: The trained model.
+        fp16: Make an FP16 chain.
+        bf16: Make a BF16 chain.
+        int8: Make an INT8 chain; needs `calib_data`.
+        calib_data: Calibration images.
+        calib_images: Use at most so many of them, balanced over the classes; 0 for all.
+        calib_method: Range observer.
+        eval_data: Evaluation images; synthetic ones without.
+        eval_images: Use at most so many of them, balanced over the classes; 0 for all.
+        target: One of `TARGETS`.
+        sm: Compute capabilities to build RTX plans for.
+        batch: Smallest, usual and largest batch of one profile.
+        profile: ONNX export profiles.
+        image_size: Height and width in pixels, where no tensor or side-car tells, or to override.
+        window: Swin V2's window, likewise.
+        pretrained_window: Swin V2's pretrained window, likewise.
+        max_drop: Margin of the top-1 gates, in percentage points.
+        require: What must be shown for exit status 0: `engine` executed, `accuracy` conclusive.
+        seed: For subsets and synthetic images.
+    """
+
+    checkpoint: str
+    fp16: bool = False
+    bf16: bool = False
+    int8: bool = False
+    calib_data: str | None = None
+    calib_images: int = 0
+    calib_method: str = "percentile"
+    eval_data: str | None = None
+    eval_images: int = 0
+    target: str = "auto"
+    sm: tuple[str, ...] = ("8.6", "8.9", "12.0")
+    batch: tuple[int, int, int] = (1, 8, 32)
+    profile: tuple[str, ...] = ("strong",)
+    image_size: Size | None = None
+    window: Size | None = None
+    pretrained_window: Size | None = None
+    max_drop: float = 1.0
+    require: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, before anything is loaded."""
+        smallest, usual, largest = self.batch
+        if not 1 <= smallest <= usual <= largest:
+            raise UsageFault(
+                f"--batch {smallest},{usual},{largest}",
+                needed="smallest, usual and largest batch of one profile, ascending, from 1",
+            )
+        if self.int8 and not self.calib_data:
+            raise UsageFault(
+                "--int8 without --calib-data",
+                needed="real images to calibrate on: random ones give ranges that mean nothing",
+                do="Give --calib-data DIR with some hundred training images",
+            )
+        if self.calib_data and not self.int8:
+            raise UsageFault("--calib-data without --int8", needed="--int8", do="Add --int8 or drop --calib-data")
+        for option, values, known in (
+            ("--target", (self.target,), TARGETS),
+            ("--require", self.require, REQUIREMENTS),
+            ("--profile", self.profile, PROFILES),
+        ):
+            unknown = sorted(set(values) - set(known))
+            if unknown:
+                raise UsageFault(f"{option} {', '.join(unknown)}", needed="one of " + ", ".join(known))
+        if "accuracy" in self.require and not self.eval_data:
+            raise UsageFault("--require accuracy without --eval-data", needed="labelled evaluation images")
+        if not self.sm:
+            raise UsageFault("--sm without a compute capability", needed="for example --sm 8.6,8.9,12.0")
+
+    def to_toml(self) -> str:
+        """As a TOML document; options that are not set are left out."""
+        lines = ["# Reproduces a run: swin-deploy build --recipe FILE"]
+        for key, value in asdict(self).items():
+            if value is not None:
+                # A JSON string, number, boolean or array of these is written the same way in TOML.
+                lines.append(f"{key} = {json.dumps(value)}")
+        return "\n".join(lines) + "\n"
+
+    def resolved(self) -> Recipe:
+        """The same recipe with absolute paths, so that it can be run from anywhere."""
+        absolute = {
+            key: str(Path(value).absolute())
+            for key, value in (
+                ("checkpoint", self.checkpoint),
+                ("calib_data", self.calib_data),
+                ("eval_data", self.eval_data),
+            )
+            if value is not None
+        }
+        return Recipe(**{**asdict(self), **absolute})
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a TOML recipe into keyword arguments of `Recipe`; relative paths are relative to the recipe.
+
+    Raises:
+        BadInput: the file is missing, no TOML, or has an unknown key or a value of the wrong kind.
+    """
+    tomllib = _toml_reader()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"recipe {path} cannot be read: {error}", needed="a TOML file of build options") from error
+    known = {field.name: str(field.type) for field in fields(Recipe)}
+    unknown = sorted(set(raw) - set(known))
+    if unknown:
+        raise BadInput(f"recipe {path}: unknown option {', '.join(unknown)}", needed="one of " + ", ".join(known))
+    return {key: _value(path, key, known[key], value) for key, value in raw.items()}
+
+
+def _value(path: Path, key: str, kind: str, value: Any) -> Any:
+    fits: Mapping[str, Any] = {
+        "bool": lambda: isinstance(value, bool),
+        "int": lambda: isinstance(value, int) and not isinstance(value, bool),
+        "float": lambda: isinstance(value, (int, float)) and not isinstance(value, bool),
+        "str": lambda: isinstance(value, str),
+        "tuple[str, ...]": lambda: isinstance(value, list) and all(isinstance(entry, str) for entry in value),
+        "tuple[int, int, int]": lambda: _whole_numbers(value, 3),
+        "Size": lambda: _whole_numbers(value, 2),
+    }
+    base = kind.removesuffix(" | None")
+    if not fits[base]():
+        raise BadInput(f"recipe {path}: {key} = {value!r}", needed=f"a value of the kind {kind}")
+    if key in ("checkpoint", "calib_data", "eval_data"):
+        return str(path.parent.absolute() / value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _whole_numbers(value: Any, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(entry, int) and not isinstance(entry, bool) for entry in value)
+    )
+
+
+def _toml_reader() -> Any:
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    return tomllib

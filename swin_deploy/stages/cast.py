@@ -1,0 +1,66 @@
+"""Cast: an FP32 graph, quantized or not, becomes a strongly typed one with FP16 or BF16 tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.errors import UsageFault
+from swin_deploy.stages.base import Produced
+from swin_deploy.versions import installed
+
+__all__ = ["Cast"]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """See `swin_deploy.onnx_graph.typing_pass`.
+
+    Attributes:
+        precision: `FP16` or `BF16`; `INT8` types the remainder of a quantized graph as FP16.
+    """
+
+    precision: Precision
+    name: str = "cast"
+    suffix: str = ".onnx"
+
+    def __post_init__(self) -> None:
+        """Refuse FP32, which needs no cast."""
+        if self.precision is Precision.FP32:
+            raise UsageFault("a cast to fp32", needed="fp16, bf16 or int8")
+
+    @property
+    def accepts(self) -> frozenset[tuple[Format, Precision]]:
+        """See `Stage.accepts`."""
+        source = Precision.INT8 if self.precision is Precision.INT8 else Precision.FP32
+        return frozenset({(Format.ONNX, source)})
+
+    @property
+    def produces(self) -> tuple[Format, Precision]:
+        """See `Stage.produces`."""
+        return Format.ONNX, self.precision
+
+    def tools(self) -> Mapping[str, str]:
+        """See `Stage.tools`."""
+        return installed("onnx")
+
+    def unavailable(self) -> str | None:
+        """See `Stage.unavailable`."""
+        return None
+
+    def run(self, parent: Artifact, out: Path) -> Produced:
+        """See `Stage.run`."""
+        import onnx
+
+        from swin_deploy.onnx_graph.census import graph_facts
+        from swin_deploy.onnx_graph.names import set_metadata
+        from swin_deploy.onnx_graph.typing_pass import type_graph
+
+        half = "bf16" if self.precision is Precision.BF16 else "fp16"
+        model = type_graph(onnx.load(parent.path), half=half)
+        set_metadata(model, precision=self.precision.value)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, out)
+        return Produced(graph_facts(model))

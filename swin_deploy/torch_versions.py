@@ -1,0 +1,64 @@
+"""Every call into PyTorch whose form depends on its version (2.11 and later are supported)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+__all__ = ["MINIMUM", "compile_package", "count_operators", "export_onnx", "export_program", "load_package"]
+
+MINIMUM = (2, 11)
+
+
+def export_program(module: nn.Module, image_size: tuple[int, int], largest_batch: int, device: str) -> ExportedProgram:
+    """Trace `module` with a free batch axis, 1 to `largest_batch`, on images [B, 3, H, W] in FP32."""
+    import torch
+
+    # Two examples, since a batch of one would be taken for a constant.
+    examples = torch.zeros(2, 3, *image_size, device=device)
+    batch = torch.export.Dim("batch", min=1, max=max(largest_batch, 2))
+    with torch.no_grad():
+        return torch.export.export(module, (examples,), dynamic_shapes=({0: batch},))
+
+
+def count_operators(program: ExportedProgram) -> int:
+    """How many operators a traced program calls."""
+    return sum(node.op == "call_function" for node in program.graph.nodes)
+
+
+def export_onnx(program: ExportedProgram, path: Path, opset: int) -> None:
+    """Write `program` as ONNX with the input `images` and the output `logits`, weights inside the file."""
+    import contextlib
+    import io
+    import logging
+
+    import torch
+
+    # The exporter reports progress on standard output, and on the root logger that two optional passes are absent.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):
+        exported = torch.onnx.export(
+            program, (), input_names=["images"], output_names=["logits"], opset_version=opset, dynamo=True
+        )
+    assert exported is not None
+    exported.save(path, external_data=False)
+
+
+def compile_package(program: ExportedProgram, path: Path) -> None:
+    """Compile `program` ahead of time into a `.pt2` package that torch alone can load."""
+    import torch._inductor
+
+    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def load_package(path: Path) -> Callable[[Tensor], Tensor]:
+    """Load what `compile_package` wrote."""
+    import torch._inductor
+
+    loaded: Any = torch._inductor.aoti_load_package(str(path))
+    return cast("Callable[[Tensor], Tensor]", loaded)

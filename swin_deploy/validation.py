@@ -1,0 +1,134 @@
+"""Judge one artifact of a finished run again, on other images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from calib.images import open_images
+from calib.preprocess import Preprocess
+from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.atomic import file_sha256
+from swin_deploy.errors import BadInput
+from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest
+from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
+from swin_deploy.parity.gates import Verdict
+from swin_deploy.parity.measure import compare, run_session
+from swin_deploy.pipeline import Listener, Silent, judge_row
+from swin_deploy.plan import ORACLE, Step, default_view
+from swin_deploy.stages.load import Load
+
+__all__ = ["artifact_of", "validate"]
+
+
+def artifact_of(path: Path) -> tuple[Artifact, StepRecord, Manifest]:
+    """What the manifest beside a file says of it, after checking that the file is the one it speaks of.
+
+    Raises:
+        BadInput: no manifest, a file it does not know, or one that was changed since.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist", needed="a file that swin-deploy build left in a run's folder")
+    manifest = read_manifest(path.parent)
+    record = next((step for step in manifest.steps if step.file == path.name), None)
+    if record is None:
+        known = ", ".join(step.file for step in manifest.steps if step.file)
+        raise BadInput(f"the manifest beside {path} does not know it", needed=f"one of {known}")
+    if file_sha256(path) != record.sha256:
+        raise BadInput(
+            f"{path} is not the file that was built: its sha256 differs from the manifest's",
+            needed="the file as swin-deploy build left it",
+            do="Build again",
+        )
+    artifact = Artifact(record.artifact, path, Format(record.format), Precision(record.precision), record.parent)
+    return artifact, record, manifest
+
+
+def validate(
+    path: Path, *, data: str | None, images: int, max_drop: float, listener: Listener | None = None
+) -> Manifest:
+    """Run the oracle and `path` over the images and judge.
+
+    Args:
+        path: The artifact.
+        data: Images; synthetic ones without.
+        images: Use at most so many; 0 for all.
+        max_drop: Margin of the top-1 gate, in percentage points.
+        listener: Hears of progress.
+
+    Returns:
+        A manifest of two rows, oracle and artifact, with the exit status in `status`.
+    """
+    heard = listener or Silent()
+    artifact, record, manifest = artifact_of(path)
+    oracle, oracle_record, _ = artifact_of(path.parent / "reference.safetensors")
+    preprocess = Preprocess.from_json(manifest.evaluation["preprocess"])
+    classes = manifest.checkpoint.get("classes")
+    if data is None:
+        evaluation = synthetic_evaluation(preprocess)
+    else:
+        opened = open_images(
+            Path(data), limit=images or None, classes=tuple(classes) if classes else None, verify=True
+        )
+        evaluation = EvaluationSet(opened, preprocess)
+    batch = tuple(int(size) for size in manifest.recipe["batch"])
+    assert len(batch) == 3
+    rows = []
+    logits = None
+    for piece, made in ((oracle, oracle_record), (artifact, record)):
+        view = default_view(piece)
+        row = Row(view.label, view.backend.name, view.gate.value if view.gate else None, Verdict.SKIPPED)
+        reason = view.backend.unavailable(piece)
+        if reason:
+            rows.append(made.with_rows((replace(row, reason=reason),)))
+            continue
+        heard.view_started(Step(piece.name, piece.path.name, Load(), ORACLE, (view,)), view)
+        with view.backend.open(piece) as session:
+            outputs = run_session(session, evaluation, batch, view.limit, heard.progress)
+        logits = outputs.logits if logits is None else logits
+        measurement = compare(outputs, logits, None, evaluation.labels)
+        verdict, judgements, note = (
+            judge_row(view.gate, measurement.oracle, measurement.drop, max_drop, evaluation)
+            if view.gate
+            else (Verdict.INFO, (), "")
+        )
+        rows.append(
+            made.with_rows(
+                (
+                    replace(
+                        row,
+                        verdict=verdict,
+                        reason=note,
+                        measurement=measurement.to_json(),
+                        judgements=tuple(judgement.to_json() for judgement in judgements),
+                        seconds=outputs.seconds,
+                    ),
+                )
+            )
+        )
+    status, verdict_line = _conclude(rows[-1])
+    return replace(
+        manifest,
+        recipe={**manifest.recipe, "max_drop": max_drop},
+        evaluation={
+            **manifest.evaluation,
+            "kind": "synthetic" if evaluation.synthetic else "images",
+            "source": evaluation.images.source,
+            "images": len(evaluation),
+            "labelled": evaluation.labels is not None,
+            "fingerprint": evaluation.fingerprint,
+        },
+        steps=tuple(rows) if artifact.name != ORACLE else tuple(rows[:1]),
+        status=status,
+        verdict=verdict_line,
+        seconds=sum(row.seconds for step in rows for row in step.rows),
+    )
+
+
+def _conclude(record: StepRecord) -> tuple[int, str]:
+    (row,) = record.rows
+    details = "; ".join(f"{check['check']}: {check['detail']}" for check in row.judgements)
+    if row.verdict is Verdict.SKIPPED:
+        return 3, f"SKIPPED: {row.reason}"
+    return (4 if row.verdict is Verdict.FAIL else 0), f"{row.verdict.value}: {details or json.dumps(row.label)}"

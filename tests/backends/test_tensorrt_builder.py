@@ -1,0 +1,287 @@
+"""Plans built for real by TensorRT for RTX on a machine with no GPU, and the control flow of the other versions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorrt_fakes import FakeDriver, fake_tensorrt
+
+from swin_deploy.artifact import Precision
+from swin_deploy.backends import cuda_memory, tensorrt_builder
+from swin_deploy.backends.kernel_census import KernelCensus
+from swin_deploy.backends.tensorrt_build_worker import build
+from swin_deploy.backends.tensorrt_builder import BatchProfile, BuildJob, BuildReport, build_plan
+from swin_deploy.backends.tensorrt_flavor import flavor_traits, parse_version
+from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
+
+BATCHES = BatchProfile(1, 2, 4)
+TOKENS, HEAD = 64, 32
+
+
+def _save(path: Path, nodes: list[Any], inputs: list[Any], constants: dict[str, Any], outputs: list[str]) -> Path:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.helper.make_graph(
+        nodes,
+        "tiny",
+        inputs,
+        [onnx.helper.make_tensor_value_info(name, inputs[0].type.tensor_type.elem_type, None) for name in outputs],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+    onnx.save(model, str(path))
+    return path
+
+
+def attention_graph(path: Path, *, dtype: type[np.floating[Any]] = np.float16, batch: int | str = "batch") -> Path:
+    """softmax(x x^T + bias) x with a constant bias, x [B, 2, 64, 32]."""
+    onnx = pytest.importorskip("onnx")
+    node, kind = onnx.helper.make_node, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [
+        node("Transpose", ["x"], ["keys"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["x", "keys"], ["scores"]),
+        node("Add", ["scores", "bias"], ["biased"]),
+        node("Softmax", ["biased"], ["weights"], axis=-1),
+        node("MatMul", ["weights", "x"], ["y"]),
+    ]
+    bias = np.random.default_rng(0).standard_normal((1, 2, TOKENS, TOKENS)).astype(dtype)
+    value = onnx.helper.make_tensor_value_info("x", kind, [batch, 2, TOKENS, HEAD])
+    return _save(path, nodes, [value], {"bias": bias}, ["y"])
+
+
+def _rtx(path: Path, out: Path, capabilities: tuple[str, ...], **options: Any) -> BuildReport:
+    pytest.importorskip("tensorrt_rtx")
+    settings: dict[str, Any] = {"precision": Precision.FP16, "shapes": BATCHES, **options}
+    return build_plan(path, out, flavor="tensorrt_rtx", compute_capabilities=capabilities, **settings)
+
+
+def test_one_plan_for_three_architectures_is_built_and_its_attention_is_fused(tmp_path: Path) -> None:
+    out, log = tmp_path / "a.rtx.plan", tmp_path / "a.log"
+    report = _rtx(attention_graph(tmp_path / "a.onnx"), out, ("8.6", "8.9", "12.0"), log_path=log)
+    assert report.bytes == out.stat().st_size > 0
+    assert report.targets == ("8.6", "8.9", "12.0")
+    assert (report.package, report.profile) == ("tensorrt_rtx", "strong")
+    census = report.census_by_target()
+    assert set(census) == {"8.6", "8.9", "12.0"}
+    assert all(one.fused_attentions == 1 for one in census.values())
+    assert "Number of target compute capabilities: 3" in log.read_text()
+    assert "MaxShape: [4,2,64,32]" in log.read_text()
+    json.dumps(report.to_json())
+
+
+def test_an_operator_that_the_parser_lacks_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 8])
+    path = _save(tmp_path / "a.onnx", [onnx.helper.make_node("Det2", ["x"], ["y"])], [value], {}, ["y"])
+    with pytest.raises(BadInput, match=r"cannot read a\.onnx: node 0 \(Det2\)"):
+        _rtx(path, tmp_path / "a.plan", ("8.6",))
+    assert not (tmp_path / "a.plan").exists()
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_text("not a graph")
+    with pytest.raises(BadInput, match=r"cannot read a\.onnx"):
+        _rtx(tmp_path / "a.onnx", tmp_path / "a.plan", ("8.6",))
+    with pytest.raises(BadInput, match="does not exist"):
+        _rtx(tmp_path / "b.onnx", tmp_path / "a.plan", ("8.6",))
+
+
+def test_a_target_that_the_package_does_not_know_is_refused_with_those_it_knows(tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match=r"capability 9\.0\. Needed: one of .*8\.6.*12\.0"):
+        _rtx(attention_graph(tmp_path / "a.onnx"), tmp_path / "a.plan", ("9.0",))
+
+
+def test_an_fp32_product_for_turing_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx")
+    if parse_version(rtx.__version__) < (1, 7):
+        pytest.skip(f"TensorRT for RTX {rtx.__version__} still builds it")
+    path = attention_graph(tmp_path / "a.onnx", dtype=np.float32)
+    with pytest.raises(BadInput, match=r"for 7\.5: .*FP32 GEMM is not supported.*leave 7\.5 out"):
+        _rtx(path, tmp_path / "a.plan", ("7.5",), precision=Precision.FP32)
+
+
+def test_a_build_past_its_time_limit_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match=r"took more than 0\.05 s"):
+        _rtx(attention_graph(tmp_path / "a.onnx"), tmp_path / "a.plan", ("8.6",), time_limit_s=0.05)
+
+
+@pytest.mark.parametrize(
+    ("child", "kind", "message"),
+    [
+        ("import os; os.abort()", EnvironmentFault, "crashed with SIGABRT"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", EnvironmentFault, "enough memory"),
+        ("raise MemoryError", EnvironmentFault, "enough memory"),
+        ("raise ValueError('ours')", RuntimeError, "ours"),  # a bug of ours keeps its traceback
+    ],
+)
+def test_a_child_that_dies_does_not_take_us_along(
+    child: str, kind: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.onnx").write_text("")
+    (tmp_path / "a.plan").write_text("half a plan")
+    monkeypatch.setattr(tensorrt_builder, "_START", child)
+    with pytest.raises(kind, match=message):
+        build_plan(
+            tmp_path / "a.onnx", tmp_path / "a.plan", flavor="tensorrt_rtx", precision=Precision.FP16, shapes=BATCHES
+        )
+    assert not (tmp_path / "a.plan").exists()
+
+
+def test_a_crash_after_the_answer_does_not_lose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = BuildReport(1.5, 3, "tensorrt_rtx", "1.7", "strong", ("8.6",))
+    (tmp_path / "a.onnx").write_text("")
+    answer = json.dumps({"report": report.to_json()})
+    monkeypatch.setattr(
+        tensorrt_builder,
+        "_START",
+        f"import os, sys; f = open(sys.argv[2], 'w'); f.write({answer!r}); f.close(); os.kill(os.getpid(), 11)",
+    )
+    done = build_plan(
+        tmp_path / "a.onnx", tmp_path / "a.plan", flavor="tensorrt_rtx", precision=Precision.FP16, shapes=BATCHES
+    )
+    assert done == report
+
+
+def test_the_worker_imports_neither_numpy_nor_torch_nor_onnx() -> None:
+    code = (
+        "import sys; import swin_deploy.backends.tensorrt_build_worker; "
+        "print(sorted({'numpy', 'torch', 'onnx', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def _fake_build(
+    tmp_path: Path, version: str, precision: Precision, *, package: str = "tensorrt", **behaviour: Any
+) -> tuple[BuildReport, dict[str, Any]]:
+    module = fake_tensorrt(version, **behaviour)
+    capabilities = ("8.6", "12.0") if package == "tensorrt_rtx" else ()
+    job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", package, precision, BATCHES, capabilities, 256)
+    return build(job, module, flavor_traits(package, version)), module.asked
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    driver = FakeDriver("8.7")
+    monkeypatch.setattr(cuda_memory, "_initialised", lambda library: driver)
+    return driver
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags"),
+    [(Precision.FP32, set()), (Precision.FP16, {"FP16"}), (Precision.INT8, {"FP16", "INT8"})],
+)
+def test_version_8_6_is_asked_with_builder_flags(
+    precision: Precision, flags: set[str], tmp_path: Path, gpu: FakeDriver
+) -> None:
+    report, asked = _fake_build(tmp_path, "8.6.0", precision)
+    assert asked["flags"] == flags
+    assert asked["network_flags"] == 0b01  # EXPLICIT_BATCH; STRONGLY_TYPED does not exist there
+    assert asked["tactics"] == 0b11000  # cuBLAS, cuBLAS-LT and cuDNN off
+    assert (report.profile, report.targets) == ("trt86", ("8.7",))
+
+
+@pytest.mark.parametrize(("version", "network_flags"), [("10.3.0", 0b10), ("11.4.0.106", 0b01)])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8])
+def test_later_versions_are_asked_for_strong_typing_and_no_precision(
+    precision: Precision, version: str, network_flags: int, tmp_path: Path, gpu: FakeDriver
+) -> None:
+    # The fake of version 11 has no BuilderFlag.FP16: asking for it would be an AttributeError.
+    report, asked = _fake_build(tmp_path, version, precision)
+    assert asked["flags"] == set()
+    assert asked["network_flags"] == network_flags  # the member's value differs between the two
+    assert "tactics" not in asked
+    assert asked["cleared"] == ({"TF32"} if precision is Precision.FP32 else set())
+    assert report.profile == "strong"
+
+
+def test_rtx_is_given_its_targets_and_needs_no_gpu(tmp_path: Path) -> None:
+    report, asked = _fake_build(tmp_path, "1.7.1.116", Precision.FP16, package="tensorrt_rtx")
+    assert asked["targets"] == ["SM86", "SM120"]
+    assert asked["shapes"] == {"images": ((1, 3, 4, 4), (2, 3, 4, 4), (4, 3, 4, 4))}
+    assert asked["workspace"][1] == 256 << 20
+    assert asked["verbosity"].name == "DETAILED"
+    assert report.warnings == ("a warning",)
+    assert report.censuses[0].gemms == 1
+    assert (tmp_path / "a.plan").read_bytes() == b"plan"
+
+
+def test_all_parser_errors_are_reported_together(tmp_path: Path, gpu: FakeDriver) -> None:
+    with pytest.raises(BadInput, match=r"node 0: no kernel; node 1: no\s+shape.*'trt86'"):
+        _fake_build(tmp_path, "8.6.0", Precision.FP16, parser_errors=("no kernel", "no\n shape"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((8, 3, 4, 4), "fixed batch 8"), ((-1, 3, -1, -1), "only dynamic axis is the batch")]
+)
+def test_a_graph_whose_shape_cannot_serve_the_batches_is_refused(
+    shape: tuple[int, ...], message: str, tmp_path: Path, gpu: FakeDriver
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        _fake_build(tmp_path, "10.3.0", Precision.FP16, input_shape=shape)
+
+
+def test_what_the_builder_refuses_is_told_in_its_words_with_a_hint_for_turing(tmp_path: Path) -> None:
+    module = fake_tensorrt("1.7.1.116", refuses="no kernel for FP32 MatMul on SM75")
+    job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", "tensorrt_rtx", Precision.FP32, BATCHES, ("7.5",))
+    with pytest.raises(BadInput, match=r"for 7\.5: no kernel for FP32 MatMul on SM75.*leave 7\.5 out"):
+        build(job, module, flavor_traits("tensorrt_rtx", "1.7.1.116"))
+    assert not job.out.exists()
+
+
+def test_a_builder_that_ran_out_of_memory_is_a_fault_of_the_environment(tmp_path: Path, gpu: FakeDriver) -> None:
+    with pytest.raises(EnvironmentFault, match="smaller workspace"):
+        _fake_build(tmp_path, "10.3.0", Precision.FP16, refuses="[virtualMemoryBuffer] Error Code 2: OutOfMemory")
+
+
+def test_tensorrt_without_a_gpu_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_memory, "unavailable", lambda: "no NVIDIA driver is here")
+    with pytest.raises(Unavailable, match="builds for the GPU present, and no NVIDIA driver"):
+        _fake_build(tmp_path, "10.3.0", Precision.FP16)
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "precision", "capabilities"),
+    [
+        ("tensorrt", "10.3.0", Precision.FP16, ("8.6",)),  # it builds for the GPU present
+        ("tensorrt", "8.6.0", Precision.BF16, ()),  # no such builder flag there
+        ("tensorrt_rtx", "1.7.1.116", Precision.FP16, ()),  # for which GPU?
+    ],
+)
+def test_a_request_that_the_version_cannot_honour_is_a_usage_fault(
+    package: str, version: str, precision: Precision, capabilities: tuple[str, ...], tmp_path: Path, gpu: FakeDriver
+) -> None:
+    job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", package, precision, BATCHES, capabilities)
+    with pytest.raises(UsageFault):
+        build(job, fake_tensorrt(version), flavor_traits(package, version))
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 2), (2, 1, 4), (1, 8, 4)])
+def test_a_batch_profile_out_of_order_is_refused(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(UsageFault, match="1 <= min <= opt <= max"):
+        BatchProfile(*sizes)
+
+
+@pytest.mark.parametrize("capabilities", [("86",), ("8.6", "8.6"), ("x.y",)])
+def test_a_malformed_capability_is_refused(capabilities: tuple[str, ...]) -> None:
+    with pytest.raises(UsageFault):
+        BuildJob(Path("a"), Path("b"), "tensorrt_rtx", Precision.FP16, BATCHES, capabilities)
+
+
+def test_job_and_report_survive_json() -> None:
+    job = BuildJob(Path("a"), Path("b"), "tensorrt_rtx", Precision.BF16, BATCHES, ("8.6",), 7)
+    assert BuildJob.from_json(json.loads(json.dumps(job.to_json()))) == job
+    report = BuildReport(1.5, 3, "tensorrt_rtx", "1.7", "strong", ("8.6",), (KernelCensus(2, 1, 1, 0, 0, {"g": 2}),))
+    assert BuildReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_listings_that_do_not_fit_the_targets_are_not_attributed() -> None:
+    census = KernelCensus(1, 0, 1, 0, 0, {"gemm": 1})
+    report = BuildReport(1.0, 1, "tensorrt_rtx", "1.7", "strong", ("8.6", "8.9", "12.0"), (census, census))
+    assert report.census_by_target() == {}
