@@ -35,7 +35,18 @@ def command(
         click.echo(json.dumps(results.to_json(), indent=1))
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("artifact", "backend", "batch", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "CV %", "images/s", "speed-up"):
+    for title in (
+        "artifact",
+        "backend",
+        "batch",
+        "p50 ms",
+        "p90 ms",
+        "p95 ms",
+        "p99 ms",
+        "CV %",
+        "images/s",
+        "speed-up",
+    ):
         table.add_column(title, justify="left" if title in ("artifact", "backend") else "right")
     for line in results.lines:
         table.add_row(

@@ -51,6 +51,7 @@ _PATH = click.Path(path_type=str)
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     out: Path | None,
     recipe: Path | None,
     dry_run: bool,
@@ -61,8 +62,8 @@ def command(
 ) -> int:
     """Take CHECKPOINT through fold, compile, precision, export and engine build, and judge every artifact.
 
-    Each precision flag makes a chain of its own; without one the FP32 chain ends in the engine. The run's folder gets the
-    artifacts, manifest.json, report.md and the recipe that reproduces it.
+    Each precision flag makes a chain of its own; without one the FP32 chain ends in the engine. The run's folder gets
+    the artifacts, manifest.json, report.md and the recipe that reproduces it.
     """
     from cli.console import ProgressListener, print_ledger, progress_console
     from swin_deploy import pipeline
@@ -76,18 +77,20 @@ def command(
     target, why = resolve_target(asked.target)
     console.print(f"target {target} ({why})", markup=False, soft_wrap=True)
     checkpoint = Path(asked.checkpoint)
-    sidecar = _understood(asked)
+    understood = _understood(asked)
     if out is None:
         out = Path("runs") / checkpoint.stem
-    calibration = calibration_set(asked, sidecar)
+    calibration = calibration_set(asked, understood)
     plan = make_plan(asked, target, calibration)
     if dry_run:
         _show_plan(plan, target, as_json)
         return 0
-    evaluation = evaluation_set(asked, sidecar)
+    evaluation = evaluation_set(asked, understood)
     refuse_overlap(calibration, evaluation)
     with ProgressListener(console) as listener:
-        manifest = pipeline.run(plan, asked, target, evaluation, out, listener=listener, resume=resume)
+        manifest = pipeline.run(
+            plan, asked, target, evaluation, out, classes=understood.sidecar.classes, listener=listener, resume=resume
+        )
     write_text(out / "report.md", markdown_report(manifest))
     if as_json:
         click.echo(json.dumps(manifest.to_json(), indent=1))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.report.ledger import COLUMNS, ledger
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
     from swin_deploy.manifest import Manifest, StepRecord
     from swin_deploy.plan import Step, View
 
@@ -29,6 +28,8 @@ _STYLES = {
 
 def progress_console(quiet: bool) -> Console:
     """Standard error, or nowhere when `quiet`."""
+    from rich.console import Console
+
     return Console(stderr=True, quiet=quiet, highlight=False)
 
 
@@ -36,6 +37,8 @@ class ProgressListener:
     """Shows a bar while images run, and a line for each finished stage."""
 
     def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -92,6 +95,9 @@ class ProgressListener:
 
 def print_ledger(manifest: Manifest) -> None:
     """The table of the run, what was not shown and why, and the verdict."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console = Console(file=sys.stdout, highlight=False, width=150)
@@ -103,6 +109,7 @@ def print_ledger(manifest: Manifest) -> None:
         style = _STYLES[line.verdict]
         cells = [f"[{style}]{cell}[/]" if style and position == 2 else cell for position, cell in enumerate(line.cells)]
         table.add_row(*cells)
+    console.print(f"Judged on {manifest.judged_on()}.", markup=False, soft_wrap=True)
     console.print(table)
     reasons = dict.fromkeys(
         f"{line.verdict.value if line.verdict is Verdict.SKIPPED else 'note'}: {line.reason}"

@@ -62,7 +62,8 @@ def command(
     click.echo(f"  preprocessing: {json.dumps(facts['preprocess']) if sidecar.preprocess else 'not stated'}")
     click.echo(f"  classes: {', '.join(sidecar.classes) if sidecar.classes else 'not named'}")
     click.echo(
-        f"  fold: {len(constants)} constants, {facts['fold']['constants_mib_fp32']} MiB in FP32; "  # type: ignore[index]
-        f"{facts['fold']['permutations']} permutations; {facts['fold']['shifted_blocks']} of {spec.depth} blocks shifted"  # type: ignore[index]
+        f"  fold: {len(constants)} constants, {facts['fold']['constants_mib_fp32']} MiB in FP32; "
+        f"{facts['fold']['permutations']} permutations; "
+        f"{facts['fold']['shifted_blocks']} of {spec.depth} blocks shifted"
     )
     return 0

@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="swin-deploy")
 def program() -> None:
-    """Take a trained Swin Transformer to NVIDIA Jetson and desktop GPUs, and prove at each stage that it still is it."""
+    """Take a trained Swin Transformer to NVIDIA Jetson and desktop GPUs, and prove parity at each stage."""
 
 
 def main() -> NoReturn:

@@ -10,7 +10,7 @@ import click
 __all__ = ["BATCHES", "SIZE", "SM", "WORDS"]
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
     """`N` or `HxW`, as (height, width)."""
 
     name = "size"
@@ -25,7 +25,7 @@ class Size(click.ParamType):
         return int(found[1]), int(found[2] or found[1])
 
 
-class Batches(click.ParamType):
+class Batches(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
     """`MIN,OPT,MAX`, or one number for all three."""
 
     name = "min,opt,max"
@@ -41,7 +41,7 @@ class Batches(click.ParamType):
         return (low, *rest) if rest else (low, low, low)  # type: ignore[return-value]
 
 
-class Words(click.ParamType):
+class Words(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
     """A comma-separated list."""
 
     def __init__(self, name: str, pattern: str, example: str) -> None:

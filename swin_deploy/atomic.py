@@ -13,7 +13,9 @@ from swin_deploy.errors import EnvironmentFault
 
 __all__ = ["disk_faults", "file_sha256", "replacing", "write_text"]
 
-_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+# A file stands where the folder should be, or a folder where the file should be, or the name is too long for the disk.
+_PLACE_ERRNOS = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
 @contextmanager
@@ -22,7 +24,7 @@ def disk_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_ERRNOS or isinstance(error, PermissionError):
+        if error.errno in _DISK_ERRNOS | _PLACE_ERRNOS or isinstance(error, PermissionError):
             raise EnvironmentFault(
                 f"{path} could not be written: {error.strerror or error}",
                 needed="a folder that can be written, with enough free space",

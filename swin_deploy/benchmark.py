@@ -105,7 +105,9 @@ def bench(
             if reason:
                 raise Unavailable(f"{artifact.path} cannot be timed here: {reason}")
             session = stack.enter_context(_optimised(view.backend).open(artifact))
-            sessions.append((f"{artifact.path.parent.name}/{artifact.path.name}", _optimised(view.backend).name, session))
+            sessions.append(
+                (f"{artifact.path.parent.name}/{artifact.path.name}", _optimised(view.backend).name, session)
+            )
         for batch in batches:
             images = np.random.default_rng(0).standard_normal((batch, 3, height, width), dtype=np.float32)
             times = _interleaved([session for _, _, session in sessions], images, rounds, warmup)

@@ -10,7 +10,7 @@ from typing import Any
 
 from swin_deploy.atomic import write_text
 from swin_deploy.errors import BadInput
-from swin_deploy.parity.gates import Verdict
+from swin_deploy.parity.gates import TASK_IMAGES, Verdict
 
 __all__ = ["FILE_NAME", "SCHEMA_VERSION", "Manifest", "Row", "StepRecord", "read_manifest", "write_manifest"]
 
@@ -125,9 +125,7 @@ class StepRecord:
     def from_json(cls, raw: Json) -> StepRecord:
         """Read what `to_json` wrote."""
         kept = {key: value for key, value in raw.items() if key != "verdict"}
-        return cls(
-            **{**kept, "notes": tuple(raw["notes"]), "rows": tuple(Row.from_json(row) for row in raw["rows"])}
-        )
+        return cls(**{**kept, "notes": tuple(raw["notes"]), "rows": tuple(Row.from_json(row) for row in raw["rows"])})
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class Manifest:
         recipe: The options, as `Recipe` fields.
         target: What `--target` came to.
         machine: Processor, system, GPU.
-        checkpoint: File name and sha256 of the user's file.
+        checkpoint: File name and sha256 of the user's file, and the names of its classes where known.
         evaluation: Kind, count, fingerprint and preprocessing of the evaluation images.
         steps: In the order they ran.
         status: Exit status the run ends with; `None` while it is not finished.
@@ -159,6 +157,17 @@ class Manifest:
     def step(self, artifact: str) -> StepRecord | None:
         """The record of an artifact, or `None`."""
         return next((step for step in self.steps if step.artifact == artifact), None)
+
+    def judged_on(self) -> str:
+        """The images and the margin in a few words."""
+        count, kind = self.evaluation["images"], self.evaluation["kind"]
+        if kind == "synthetic":
+            return f"{count} SYNTHETIC images: distances to the oracle, no accuracy"
+        if not self.evaluation["labelled"]:
+            return f"{count} images without labels: distances to the oracle, no accuracy"
+        if count < TASK_IMAGES:
+            return f"{count} labelled images, too few to judge the top-1 drop by ({TASK_IMAGES} are needed)"
+        return f"{count} labelled images, top-1 margin {self.recipe['max_drop']:g} points"
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the file."""

@@ -1,7 +1,7 @@
 """Run the steps of a plan: make each artifact, measure it on its backends, judge it, and write everything down.
 
-The pipeline is the only judge. A stage that fails its gate keeps its file under a `.rejected` name, and nothing is built
-on it; the other chains go on.
+The pipeline is the only judge. A stage that fails its gate keeps its file under a `.rejected` name, and nothing is
+built on it; the other chains go on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +21,15 @@ from swin_deploy.backends.plan_sidecar import sidecar_path
 from swin_deploy.errors import ExplainedError, Unavailable
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
-from swin_deploy.parity.distances import Distance
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GATES, GateName, Judgement, Verdict, judge, worst
 from swin_deploy.parity.measure import Measurement, Outputs, compare, run_session
-from swin_deploy.parity.paired_drop import PairedDrop
 from swin_deploy.plan import ORACLE, Step, View
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed, machine
 
-__all__ = ["Listener", "Run", "Silent", "run"]
+__all__ = ["Listener", "Run", "Silent", "conclude", "judge_view", "run"]
 
 _OUTPUTS = "outputs"
 
@@ -103,9 +101,7 @@ class Run:
             write_manifest(self.manifest, self.folder)
             self.listener.step_finished(record, reused)
         status, verdict = conclude(self.manifest, self.recipe.require)
-        self.manifest = replace(
-            self.manifest, status=status, verdict=verdict, seconds=time.perf_counter() - started
-        )
+        self.manifest = replace(self.manifest, status=status, verdict=verdict, seconds=time.perf_counter() - started)
         write_manifest(self.manifest, self.folder)
         return self.manifest
 
@@ -159,9 +155,9 @@ class Run:
         """Run the stage, unless an earlier run left the very file."""
         final = self.folder / step.file
         before = self.earlier.step(step.artifact) if self.earlier else None
-        if before and before.key == record.key and before.file == step.file and final.is_file():
-            if file_sha256(final) == before.sha256:
-                return before.with_rows(()), True
+        unchanged = before and before.key == record.key and before.file == step.file and final.is_file()
+        if before and unchanged and file_sha256(final) == before.sha256:
+            return before.with_rows(()), True
         self.listener.stage_started(step)
         final.with_name(final.name + ".rejected").unlink(missing_ok=True)
         parent = self._artifacts[step.parent]
@@ -204,15 +200,12 @@ class Run:
         slot = f"{step.artifact}.{view.label}".replace(" ", "-").replace("/", "")
         outputs, seconds, reused = self._outputs(step, view, artifact, key, slot)
         self._logits.setdefault(step.artifact, outputs.logits)
-        measurement = compare(
-            outputs, self._logits[ORACLE], self._logits.get(step.parent), self.evaluation.labels
-        )
-        verdict, judgements, note = self._judge(view, measurement)
+        measurement = compare(outputs, self._logits[ORACLE], self._logits.get(step.parent), self.evaluation.labels)
+        verdict, judgements = judge_view(view, measurement, self.recipe.max_drop)
         return (
             replace(
                 row,
                 verdict=verdict,
-                reason=note,
                 measurement=measurement.to_json(),
                 judgements=tuple(judgement.to_json() for judgement in judgements),
                 seconds=seconds,
@@ -221,9 +214,7 @@ class Run:
             reused,
         )
 
-    def _outputs(
-        self, step: Step, view: View, artifact: Artifact, key: str, slot: str
-    ) -> tuple[Outputs, float, bool]:
+    def _outputs(self, step: Step, view: View, artifact: Artifact, key: str, slot: str) -> tuple[Outputs, float, bool]:
         """Run the backend, or take the outputs that an earlier run left under the same key."""
         path = self.folder / _OUTPUTS / f"{slot}.npz"
         usual = self.recipe.batch[1]
@@ -236,29 +227,19 @@ class Run:
                     return Outputs(by_batch, usual, old.seconds), old.seconds, True
         self.listener.view_started(step, view)
         with view.backend.open(artifact) as session:
-            outputs = run_session(
-                session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress
-            )
+            outputs = run_session(session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress)
         with replacing(path) as temporary, temporary.open("wb") as handle:
-            np.savez(handle, key=np.array(key), **{f"b{size}": array for size, array in outputs.by_batch.items()})
+            arrays: dict[str, Any] = {f"b{size}": array for size, array in outputs.by_batch.items()}
+            np.savez(handle, key=np.array(key), **arrays)
         return outputs, outputs.seconds, False
 
-    def _judge(self, view: View, measurement: Measurement) -> tuple[Verdict, tuple[Judgement, ...], str]:
-        if view.gate is None:
-            return Verdict.INFO, (), ""
-        return judge_row(view.gate, measurement.oracle, measurement.drop, self.recipe.max_drop, self.evaluation)
 
-
-def judge_row(
-    gate: GateName,
-    distances: dict[int, Distance] | object,
-    drop: PairedDrop | None,
-    max_drop: float,
-    evaluation: EvaluationSet,
-) -> tuple[Verdict, tuple[Judgement, ...], str]:
-    """The verdict on one row, its checks, and a word on the images where they are not the task's own."""
-    judgements = judge(GATES[gate], distances, drop, max_drop)  # type: ignore[arg-type]
-    return worst(judgements), judgements, "SYNTHETIC images" if evaluation.synthetic else ""
+def judge_view(view: View, measurement: Measurement, max_drop: float) -> tuple[Verdict, tuple[Judgement, ...]]:
+    """The verdict on one view and its checks; a view without a gate is shown only."""
+    if view.gate is None:
+        return Verdict.INFO, ()
+    judgements = judge(GATES[view.gate], measurement.oracle, measurement.drop, max_drop)
+    return worst(judgements), judgements
 
 
 def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
@@ -302,6 +283,7 @@ def run(
     evaluation: EvaluationSet,
     folder: Path,
     *,
+    classes: tuple[str, ...] | None = None,
     listener: Listener | None = None,
     resume: bool = False,
 ) -> Manifest:
@@ -313,6 +295,7 @@ def run(
         target: As resolved.
         evaluation: The images to judge on.
         folder: Created if needed.
+        classes: Names of the logits, for a later validation on images in folders of those names.
         listener: Hears of progress.
         resume: Reuse what an earlier run left there, where keys are unchanged.
 
@@ -335,7 +318,11 @@ def run(
         recipe=configuration(recipe),
         target=target,
         machine=machine(),
-        checkpoint={"file": checkpoint.name, "sha256": file_sha256(checkpoint)},
+        checkpoint={
+            "file": checkpoint.name,
+            "sha256": file_sha256(checkpoint),
+            "classes": list(classes) if classes else None,
+        },
         evaluation={
             "kind": "synthetic" if evaluation.synthetic else "images",
             "source": evaluation.images.source,

@@ -15,7 +15,7 @@ from swin_deploy.backends.aot_inductor import AotInductor
 from swin_deploy.backends.base import Backend
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.backends.tensorrt import TensorRTBackend
-from swin_deploy.backends.tensorrt_flavor import package_unavailable
+from swin_deploy.backends.tensorrt_flavor import import_flavor, package_unavailable
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
 from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
@@ -62,7 +62,6 @@ class View:
         backend: The runtime.
         gate: The row of the gate table that judges it; `None` shows it without judging.
         limit: Run the first so many images only.
-        optional: Whether a runtime that is absent here is worth a row at all.
     """
 
     label: str
@@ -140,6 +139,8 @@ def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> t
             do="Leave --int8 out or choose another --target",
         )
     largest = recipe.batch[2]
+    engine_profile = import_flavor("tensorrt")[1].profile if target == "tensorrt" else "strong"
+    profiles = {*recipe.profile, engine_profile}
     steps = [
         Step(
             ORACLE,
@@ -163,15 +164,17 @@ def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> t
         graph = (View("graph", OnnxRuntime(), GateName.FP32),)
         steps.append(Step("exported", "exported.onnx", Export(largest), "deployment", graph))
         steps.append(Step("fp32", "fp32.onnx", Simplify(), "exported", graph))
-        if "trt86" in recipe.profile:
+        if "trt86" in profiles:
             steps.append(Step("fp32-trt86", "fp32.trt86.onnx", Lower(Precision.FP32), "fp32", graph))
     for precision in halves:
         steps += _half_chain(recipe, target, precision, through_onnx)
+        steps += _engine(recipe, target, precision, engine_profile)
     if recipe.int8:
         assert calibration is not None
-        steps += _int8_chain(recipe, target, calibration)
+        steps += _int8_chain(recipe, profiles, calibration)
+        steps += _engine(recipe, target, Precision.INT8, engine_profile)
     if not halves and not recipe.int8:
-        steps += _engine(recipe, target, "fp32" if through_onnx else "deployment", Precision.FP32)
+        steps += _engine(recipe, target, Precision.FP32, engine_profile)
     return tuple(steps)
 
 
@@ -182,9 +185,7 @@ def default_view(artifact: Artifact) -> View:
         Format.CHECKPOINT: View("oracle", TorchEager(), None),
         Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision]),
         Format.AOTINDUCTOR: View("package", AotInductor(), _GATE_OF_TORCH[precision]),
-        Format.ONNX: View(
-            "graph", OnnxRuntime(literal=precision is Precision.INT8), _GATE_OF_GRAPH[precision]
-        ),
+        Format.ONNX: View("graph", OnnxRuntime(literal=precision is Precision.INT8), _GATE_OF_GRAPH[precision]),
         Format.RTX_PLAN: View("engine", TensorRTBackend("tensorrt_rtx"), _GATE_OF_ENGINE[precision]),
         Format.TENSORRT_PLAN: View("engine", TensorRTBackend("tensorrt"), _GATE_OF_ENGINE[precision]),
         Format.TORCH_TENSORRT_PLAN: View("engine", TorchTensorRTBackend(), _GATE_OF_ENGINE[precision]),
@@ -212,10 +213,10 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
     if through_onnx:
         graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
         steps.append(Step(name, f"{name}.onnx", Cast(precision), "fp32", (graph,)))
-    return steps + _engine(recipe, target, name if through_onnx else weights, precision)
+    return steps
 
 
-def _int8_chain(recipe: Recipe, target: str, calibration: Calibration) -> list[Step]:
+def _int8_chain(recipe: Recipe, profiles: set[str], calibration: Calibration) -> list[Step]:
     quantize = Quantize(calibration.images, calibration.preprocess, recipe.calib_method)
     literal = View("literal Q/DQ", OnnxRuntime(literal=True), GateName.INT8)
     steps = [
@@ -228,31 +229,35 @@ def _int8_chain(recipe: Recipe, target: str, calibration: Calibration) -> list[S
         ),
         Step("int8", "int8.onnx", Cast(Precision.INT8), "int8-qdq", (literal,)),
     ]
-    if "trt86" in recipe.profile:
+    if "trt86" in profiles:
         steps.append(Step("int8-trt86", "int8.trt86.onnx", Lower(Precision.INT8), "int8-qdq", (literal,)))
-    return steps + _engine(recipe, target, "int8", Precision.INT8)
+    return steps
 
 
-def _engine(recipe: Recipe, target: str, source: str, precision: Precision) -> list[Step]:
+def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> list[Step]:
     """The engine at the end of a chain, for the targets that have one."""
     name, gate = f"{precision.value}-engine", _GATE_OF_ENGINE[precision]
+    source = precision.value
+    stage: Stage
+    backend: Backend
     if target == "rtx":
-        rtx = Build("tensorrt_rtx", precision, recipe.batch, recipe.sm)
-        view = View("engine", TensorRTBackend("tensorrt_rtx"), gate)
-        return [Step(name, f"{precision.value}{rtx.suffix}", rtx, source, (view,))]
-    if target == "tensorrt":
-        full = Build("tensorrt", precision, recipe.batch)
-        view = View("engine", TensorRTBackend("tensorrt"), gate)
-        return [Step(name, f"{precision.value}{full.suffix}", full, source, (view,))]
-    if target == "torch-tensorrt":
-        converted = TorchTensorRT(precision, recipe.batch)
-        view = View("engine", TorchTensorRTBackend(), gate)
-        return [Step(name, f"{precision.value}{converted.suffix}", converted, source, (view,))]
-    return []
+        stage = Build("tensorrt_rtx", precision, recipe.batch, recipe.sm)
+        backend = TensorRTBackend("tensorrt_rtx")
+    elif target == "tensorrt":
+        stage = Build("tensorrt", precision, recipe.batch, profile=profile)
+        backend = TensorRTBackend("tensorrt")
+        if profile == "trt86":
+            # Its graphs stay FP32: builder flags ask for the precision.
+            source = "int8-trt86" if precision is Precision.INT8 else "fp32-trt86"
+    elif target == "torch-tensorrt":
+        stage = TorchTensorRT(precision, recipe.batch)
+        backend = TorchTensorRTBackend()
+        source = "deployment" if precision is Precision.FP32 else f"deployment-{precision.value}"
+    else:
+        return []
+    return [Step(name, f"{precision.value}{stage.suffix}", stage, source, (View("engine", backend, gate),))]
 
 
-def _compiled(
-    name: str, file: str, parent: str, precision: Precision, largest: int, limit: int | None = None
-) -> Step:
+def _compiled(name: str, file: str, parent: str, precision: Precision, largest: int, limit: int | None = None) -> Step:
     views = (View("package", AotInductor(), _GATE_OF_TORCH[precision], limit),)
     return Step(name, file, Compile(precision, largest), parent, views, optional=True)

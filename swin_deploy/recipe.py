@@ -164,8 +164,9 @@ def _whole_numbers(value: Any, count: int) -> bool:
 
 
 def _toml_reader() -> Any:
+    import importlib
+
     try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    return tomllib
+        return importlib.import_module("tomllib")
+    except ModuleNotFoundError:  # Python 3.10, where the package tomli is installed instead
+        return importlib.import_module("tomli")

@@ -34,7 +34,7 @@ def preprocessing(checkpoint: Checkpoint, *, real_images: bool) -> Preprocess:
         raise BadInput(
             f"nothing beside {checkpoint.path} says how images were prepared for it",
             needed="resize, interpolation, mean and std of its training: a wrong guess would cost accuracy silently",
-            do=f"Put {checkpoint.path.with_suffix('.json').name} beside it, as in examples/cifar10, or timm's config.json",
+            do=f"Put {checkpoint.path.stem}.json beside it, as in examples/cifar10, or timm's config.json",
         )
     return Preprocess(
         height=height,
@@ -92,6 +92,4 @@ def refuse_overlap(calibration: Calibration | None, evaluation: EvaluationSet) -
 
 
 def _images(path: str, limit: int, seed: int, checkpoint: Checkpoint) -> ImageSet:
-    return open_images(
-        Path(path), limit=limit or None, seed=seed, classes=checkpoint.sidecar.classes, verify=True
-    )
+    return open_images(Path(path), limit=limit or None, seed=seed, classes=checkpoint.sidecar.classes, verify=True)

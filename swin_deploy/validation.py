@@ -15,7 +15,7 @@ from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest
 from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import compare, run_session
-from swin_deploy.pipeline import Listener, Silent, judge_row
+from swin_deploy.pipeline import Listener, Silent, judge_view
 from swin_deploy.plan import ORACLE, Step, default_view
 from swin_deploy.stages.load import Load
 
@@ -68,9 +68,7 @@ def validate(
     if data is None:
         evaluation = synthetic_evaluation(preprocess)
     else:
-        opened = open_images(
-            Path(data), limit=images or None, classes=tuple(classes) if classes else None, verify=True
-        )
+        opened = open_images(Path(data), limit=images or None, classes=tuple(classes) if classes else None, verify=True)
         evaluation = EvaluationSet(opened, preprocess)
     batch = tuple(int(size) for size in manifest.recipe["batch"])
     assert len(batch) == 3
@@ -88,18 +86,13 @@ def validate(
             outputs = run_session(session, evaluation, batch, view.limit, heard.progress)
         logits = outputs.logits if logits is None else logits
         measurement = compare(outputs, logits, None, evaluation.labels)
-        verdict, judgements, note = (
-            judge_row(view.gate, measurement.oracle, measurement.drop, max_drop, evaluation)
-            if view.gate
-            else (Verdict.INFO, (), "")
-        )
+        verdict, judgements = judge_view(view, measurement, max_drop)
         rows.append(
             made.with_rows(
                 (
                     replace(
                         row,
                         verdict=verdict,
-                        reason=note,
                         measurement=measurement.to_json(),
                         judgements=tuple(judgement.to_json() for judgement in judgements),
                         seconds=outputs.seconds,

@@ -34,8 +34,10 @@ class TorchSession:
         """See `Session.infer`."""
         import torch
 
+        # Tensors cannot be read-only, so read-only images are copied.
+        batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         with torch.inference_mode():
-            logits = self._function(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
+            logits = self._function(batch.to(self._device))
         return {"logits": logits.float().cpu().numpy()}
 
     def close(self) -> None:

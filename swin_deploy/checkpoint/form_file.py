@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -21,11 +22,12 @@ _NAMES: dict[Form, str] = {"reference": "paper form", "deployment": "deployment 
 
 
 def write_form(model: nn.Module, spec: SwinSpec, form: Form, path: Path) -> None:
-    """Write the weights of `model`, in their own type."""
+    """Write the weights of `model`, in their own type; the same weights give the same bytes."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, path, metadata={"form": form, "spec": spec.to_json()})
+    _order_metadata(path)
 
 
 def read_form(build: Callable[[SwinSpec], Model], form: Form, path: Path) -> Model:
@@ -51,6 +53,18 @@ def read_form(build: Callable[[SwinSpec], Model], form: Form, path: Path) -> Mod
         reason = str(error).splitlines()[-1].strip()
         raise _unusable(path, form, f"does not fit the architecture in its header: {reason}") from error
     return model.eval()
+
+
+def _order_metadata(path: Path) -> None:
+    """Put the header's metadata in alphabetical order: safetensors writes them in a new order at every call."""
+    with path.open("rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size, "the same entries take the same room"
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _unusable(path: Path, form: Form, seen: str) -> BadInput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
 
 from swin_deploy.errors import BadInput
@@ -11,6 +12,7 @@ __all__ = ["KeyTable"]
 
 Shape = tuple[int, ...]
 _SHOWN = 5
+_MEND = "Rename or drop the keys in question, or check that the file belongs to this kind of model"
 
 
 class KeyTable:
@@ -19,10 +21,15 @@ class KeyTable:
     Args:
         origin: The file, for messages.
         shapes: Every key with its shape.
+        usual: Kinds of keys that belong to the layout, and are thus no misspelling of another.
     """
 
-    def __init__(self, origin: str, shapes: Mapping[str, Shape]) -> None:
-        self.origin, self.shapes = origin, shapes
+    def __init__(self, origin: str, shapes: Mapping[str, Shape], usual: Collection[str] = ()) -> None:
+        self.origin, self.shapes, self.usual = origin, shapes, usual
+
+    def knowing(self, keys: Collection[str]) -> KeyTable:
+        """The same table, which suggests none of `keys` for a missing one, whatever the numbers in them."""
+        return KeyTable(self.origin, self.shapes, frozenset(map(_kind, keys)))
 
     def shape(self, key: str, rank: int) -> Shape:
         """The shape of a key that must be there.
@@ -32,10 +39,37 @@ class KeyTable:
         """
         found = self.shapes.get(key)
         if found is None:
-            raise BadInput(f"{self.origin}: key {key} is missing{self._nearest(key)}", needed="a complete state_dict")
-        if len(found) != rank:
-            raise BadInput(f"{self.origin}: {key} has the shape {_text(found)}", needed=f"{rank} axes")
+            raise BadInput(
+                f"{self.origin}: key {key} is missing{self._nearest(key)}",
+                needed="the complete state_dict of a Swin classifier",
+                do=_MEND,
+            )
+        if len(found) != rank or 0 in found:
+            raise BadInput(
+                f"{self.origin}: {key} has the shape {_text(found)}",
+                needed=f"{rank} {'axis' if rank == 1 else 'axes'}, none of them empty",
+                do=_MEND,
+            )
         return found
+
+    def agreed(self, fact: str, *told: tuple[str, int, int]) -> int:
+        """A number that several keys tell, so that a mis-shaped one is named rather than believed.
+
+        Args:
+            fact: What the number is, for the message.
+            told: Key, number of axes, and the axis that tells it.
+
+        Raises:
+            BadInput: a key is missing, has another number of axes, or the keys contradict each other.
+        """
+        values = {key: self.shape(key, rank)[axis] for key, rank, axis in told}
+        if len(set(values.values())) > 1:
+            raise BadInput(
+                f"{self.origin}: {fact}: " + ", ".join(f"{value} by {key}" for key, value in values.items()),
+                needed="keys whose shapes agree",
+                do=_MEND,
+            )
+        return next(iter(values.values()))
 
     def count(self, template: str) -> int:
         """How many of `template.format(0)`, `template.format(1)`, ... are prefixes of keys."""
@@ -63,16 +97,23 @@ class KeyTable:
         if extra:
             problems.append(f"unexpected: {_some(extra)}")
         problems.extend(wrong[:_SHOWN])
+        if len(wrong) > _SHOWN:
+            problems.append(f"and {len(wrong) - _SHOWN} more of another shape")
         if problems:
             raise BadInput(
                 f"{self.origin}: {'; '.join(problems)}",
                 needed="exactly the keys of the architecture that the other keys describe",
-                do="Rename or drop the keys in question, or check that the file belongs to this kind of model",
+                do=_MEND,
             )
 
     def _nearest(self, key: str) -> str:
-        close = difflib.get_close_matches(key, self.shapes, n=1, cutoff=0.8)
+        strangers = [name for name in self.shapes if _kind(name) not in self.usual]
+        close = difflib.get_close_matches(key, strangers, n=1, cutoff=0.75)
         return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _kind(key: str) -> str:
+    return re.sub(r"\d+", "#", key)
 
 
 def _some(keys: list[str]) -> str:

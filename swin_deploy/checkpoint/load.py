@@ -68,21 +68,43 @@ def load_checkpoint(
     Raises:
         BadInput: the file is unusable, of no known dialect, or a fact about it is missing.
     """
+    tensors = read_tensors(path)  # first, since it tells a file from a folder
     sidecar = read_sidecar(path)
     hints = sidecar.hints.overridden(image_size=image_size, window=window, pretrained_window=pretrained_window)
-    tensors = read_tensors(path)
     table = KeyTable(str(path), {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     for dialect in DIALECTS:
         sign = dialect.recognises(table)
         if sign is not None:
             reading = dialect.read(table, tensors, hints)
+            _refuse_contradictions(reading, sidecar)
             found = Reading(reading.spec, reading.tensors, (f"dialect {dialect.name}: {sign}", *reading.evidence))
             return Checkpoint(path, dialect.name, found, sidecar)
     shown = ", ".join(list(tensors)[:4])
     raise BadInput(
         f"{path}: the keys are of no known Swin layout (they begin with {shown})",
         needed="a Swin classifier with the keys of: " + ", ".join(dialect.name for dialect in DIALECTS),
+        do="Check that the file is a Swin classifier, or convert its keys to timm's",
     )
+
+
+def _refuse_contradictions(reading: Reading, sidecar: Sidecar) -> None:
+    """The weights and what stands beside them must speak of one model.
+
+    Raises:
+        BadInput: another number of classes or of blocks is stated than the weights have.
+    """
+    spec = reading.spec
+    depths = tuple(stage.depth for stage in spec.stages)
+    for stated, found, what in (
+        (sidecar.classes and len(sidecar.classes), spec.classes, "classes"),
+        (sidecar.depths, depths, "blocks a stage"),
+    ):
+        if stated and stated != found:
+            raise BadInput(
+                f"{sidecar.path} speaks of {stated} {what}, the weights have {found}",
+                needed="a side-car that belongs to the checkpoint",
+                do="Check that the checkpoint is complete and that the JSON beside it is its own",
+            )
 
 
 def save_reference(model: ReferenceSwin, path: Path) -> None:

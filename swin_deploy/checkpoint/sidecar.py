@@ -10,8 +10,9 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from calib.errors import BadData
 from calib.preprocess import Preprocess
 from swin_deploy.errors import BadInput
 
@@ -49,10 +50,13 @@ class ArchitectureHints:
             )
             if value is not None
         ]
+        pretrained = (pretrained_window,) if pretrained_window else self.pretrained_window
+        if window not in (None, self.window) and not pretrained_window and pretrained and (0, 0) in pretrained:
+            pretrained = None  # "the window itself" was said of another window
         return ArchitectureHints(
             image_size or self.image_size,
             window or self.window,
-            (pretrained_window,) if pretrained_window else self.pretrained_window,
+            pretrained,
             " and ".join([self.source, *given]) if given else self.source,
         )
 
@@ -65,6 +69,7 @@ class Sidecar:
     hints: ArchitectureHints = field(default_factory=ArchitectureHints)
     preprocess: Preprocess | None = None
     classes: tuple[str, ...] | None = None
+    depths: tuple[int, ...] | None = None
 
 
 def read_sidecar(checkpoint: Path) -> Sidecar:
@@ -82,16 +87,28 @@ def read_sidecar(checkpoint: Path) -> Sidecar:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BadInput(
-            f"{path} is not valid JSON: {error}", needed="the architecture and preprocessing of the checkpoint"
+            f"{path} is not valid JSON: {error}",
+            needed="the architecture and preprocessing of the checkpoint",
+            do="Mend or remove the file",
         ) from error
     if not isinstance(raw, dict):
-        raise BadInput(f"{path} holds a {type(raw).__name__}", needed="a JSON object")
+        raise BadInput(
+            f"{path} holds a {type(raw).__name__}",
+            needed="a JSON object",
+            do="Mend the file after examples/cifar10/swin_v1_cifar10.json, or remove it",
+        )
     try:
         return _timm_config(path, raw) if "pretrained_cfg" in raw else _own(path, raw)
-    except (KeyError, TypeError, ValueError) as error:
+    except BadData as error:
         raise BadInput(
-            f"{path} cannot be understood: {type(error).__name__}: {error}",
+            f"{path}: {error.seen}", needed=error.needed, do=error.do or "Mend or remove the file"
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"the key {error} is missing" if isinstance(error, KeyError) else error
+        raise BadInput(
+            f"{path} cannot be understood: {reason}",
             needed="the layout of examples/cifar10/swin_v1_cifar10.json or of timm's config.json",
+            do="Mend or remove the file",
         ) from error
 
 
@@ -118,15 +135,17 @@ def _own(path: Path, raw: dict[str, Any]) -> Sidecar:
             std=_triple(stated["std"]),
             **_interpolation(path, stated["interpolation"]),
         )
-    classes = raw.get("classes")
-    return Sidecar(path, hints, preprocess, tuple(classes) if classes else None)
+    return Sidecar(path, hints, preprocess, _classes(raw.get("classes")), _depths(arguments))
 
 
 def _timm_config(path: Path, raw: dict[str, Any]) -> Sidecar:
-    """timm's hub layout: `architecture` is a model name, `pretrained_cfg` the evaluation transform."""
+    """Read timm's hub layout: `architecture` is a model name, `pretrained_cfg` the evaluation transform."""
     config = raw["pretrained_cfg"]
     arguments = raw.get("model_args") or {}
-    _, height, width = config["input_size"]
+    if "img_size" in arguments:
+        height, width = _size(arguments["img_size"])
+    else:
+        _, height, width = config["input_size"]
     window = _size(arguments["window_size"]) if "window_size" in arguments else None
     pretrained = _pretrained(arguments.get("pretrained_window_sizes"), window)
     # timm states the windows in its model names alone, e.g. swinv2_base_window12to16_192to256.
@@ -134,11 +153,8 @@ def _timm_config(path: Path, raw: dict[str, Any]) -> Sidecar:
     if named and window is None:
         first, last = int(named[1]), int(named[2] or named[1])
         window = (last, last)
-        if named[2]:
-            # The fine-tuned names were all pre-trained at 192 px: 12 tokens, and 6 in the last stage.
-            pretrained = ((first, first),) * 3 + ((first // 2, first // 2),)
-        else:
-            pretrained = ((0, 0),)
+        # The fine-tuned names were all pre-trained at 192 px: 12 tokens, and 6 in the last stage.
+        pretrained = ((first, first),) * 3 + ((first // 2, first // 2),) if named[2] else ((0, 0),)
     hints = ArchitectureHints((height, width), window, pretrained, f"{path.name} ({raw.get('architecture')})")
     preprocess = Preprocess(
         height=height,
@@ -150,8 +166,8 @@ def _timm_config(path: Path, raw: dict[str, Any]) -> Sidecar:
         mean=_triple(config["mean"]),
         std=_triple(config["std"]),
     )
-    labels = raw.get("label_names") or config.get("label_names")
-    return Sidecar(path, hints, preprocess, tuple(labels) if labels else None)
+    names = _classes(raw.get("label_names") or config.get("label_names"))
+    return Sidecar(path, hints, preprocess, names, _depths(arguments))
 
 
 def _interpolation(path: Path, text: str) -> dict[str, Any]:
@@ -163,24 +179,37 @@ def _interpolation(path: Path, text: str) -> dict[str, Any]:
         raise BadInput(
             f"{path}: interpolation {text!r} is not understood{': ' + ', '.join(unknown) if unknown else ''}",
             needed="bilinear or bicubic, optionally followed by: " + ", ".join(sorted(known)),
+            do="Mend the file, or say how images were prepared in one of these ways",
         )
     return {"interpolation": kind, "resampler": "torch" if "antialias=False" in details else "pillow"}
 
 
 def _pretrained(value: Any, window: Size | None) -> tuple[Size, ...] | None:
-    """timm's convention: absent or 0 means the window itself."""
+    """Follow timm's convention: absent or 0 means the window itself."""
     if value is None:
         return None if window is None else ((0, 0),)
     return tuple(_size(entry) for entry in value) if isinstance(value, (list, tuple)) else (_size(value),)
 
 
 def _size(value: Any) -> Size:
-    if isinstance(value, int):
-        return value, value
-    height, width = value
-    return int(height), int(width)
+    sides = [value, value] if isinstance(value, int) else value
+    if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, int) and side >= 0 for side in sides):
+        raise ValueError(f"{value!r} is not a size, which is one whole number or height and width")
+    return sides[0], sides[1]
+
+
+def _depths(arguments: dict[str, Any]) -> tuple[int, ...] | None:
+    return tuple(int(depth) for depth in arguments["depths"]) if arguments.get("depths") else None
+
+
+def _classes(value: Any) -> tuple[str, ...] | None:
+    if not value:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"the class names are {str(value)[:40]}, not a list of texts")
+    return tuple(value)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:
     first, second, third = (float(value) for value in values)
-    return cast("tuple[float, float, float]", (first, second, third))
+    return first, second, third

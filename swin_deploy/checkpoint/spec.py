@@ -10,7 +10,7 @@ from typing import Any, Literal
 from swin_deploy.errors import BadInput
 from swin_deploy.model.windows import effective_window
 
-__all__ = ["BlockGeometry", "StageSpec", "SwinSpec"]
+__all__ = ["BlockGeometry", "Family", "StageSpec", "SwinSpec"]
 
 Family = Literal["v1", "v2"]
 Size = tuple[int, int]
@@ -111,12 +111,18 @@ class SwinSpec:
                     do="Choose another --image-size",
                 )
         for index in range(len(self.stages)):
+            if min(self.stages[index].window) < 1:
+                raise BadInput(
+                    f"stage {index} has a window of {_size(self.stages[index].window)}",
+                    needed="a window of at least one token",
+                    do="Check --window or the JSON beside the checkpoint",
+                )
             geometry = self.geometry(index, 0)
             for size, window in zip(geometry.feature_map, geometry.window, strict=True):
                 if size % window:
                     raise BadInput(
-                        f"stage {index} has a feature map of {geometry.feature_map[0]}x{geometry.feature_map[1]} tokens "
-                        f"and a window of {geometry.window[0]}x{geometry.window[1]}",
+                        f"stage {index} has a feature map of {geometry.feature_map[0]}x{geometry.feature_map[1]} "
+                        f"tokens and a window of {geometry.window[0]}x{geometry.window[1]}",
                         needed="a feature map that whole windows cover: padded windows are not supported yet",
                         do=f"Choose an --image-size that is a multiple of {self.patch * 2**index * window} pixels",
                     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import pickle
 import struct
-import zipfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swin_deploy.checkpoint.pickled_names import foreign_names
 from swin_deploy.errors import BadInput
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise BadInput(
             f"{path} is not a file" if path.exists() else f"{path} does not exist",
             needed="a checkpoint file: .safetensors, or .pth/.pt/.bin/.ckpt with plain tensors",
+            do="Give the path of the file itself",
         )
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -44,9 +45,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise BadInput(
             f"{path} has the ending {suffix or '(none)'}",
             needed="a checkpoint: .safetensors, or .pth/.pt/.bin/.ckpt with plain tensors",
+            do="Rename the file if it is one of these, else save model.state_dict() as .safetensors",
         )
     if not tensors:
-        raise BadInput(f"{path} holds no tensors", needed="the weights of a Swin Transformer")
+        raise BadInput(
+            f"{path} holds no tensors",
+            needed="the weights of a Swin Transformer",
+            do="Save model.state_dict() of the trained model",
+        )
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return {name: _checked(path, name, tensor) for name, tensor in tensors.items()}
 
@@ -56,7 +62,7 @@ def _checked(path: Path, name: str, tensor: Tensor) -> Tensor:
 
     if not tensor.is_floating_point():
         return tensor
-    tensor = tensor.to(torch.float32)
+    tensor = tensor.detach().to(torch.float32)
     if not bool(torch.isfinite(tensor).all()):
         raise BadInput(
             f"{path}: tensor {name} holds NaN or Inf",
@@ -107,35 +113,47 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path) and path.open("rb").read(1) != b"\x80":
-            raise _damaged(path) from error
-        raise BadInput(
-            f"{path} holds Python objects besides tensors, and loading them would run code from the file",
-            needed="a file of plain tensors",
-            do="Save model.state_dict() alone, best as .safetensors, in the environment that trained it",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on the pickle; a file it cannot read raises besides
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file raises whatever torch stumbles on, IndexError and struct.error too
+        raise _unreadable(path) from error
     if not isinstance(content, dict):
-        raise BadInput(f"{path} holds a {type(content).__name__}", needed="a state_dict: tensor names and tensors")
+        raise BadInput(
+            f"{path} holds a {type(content).__name__}",
+            needed="a state_dict: names and tensors",
+            do="Save model.state_dict() alone, best as .safetensors",
+        )
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    strangers = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    strangers = [
+        str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
+    ]
     if strangers:
         raise BadInput(
-            f"{path}: {', '.join(strangers[:3])} {'is' if len(strangers) == 1 else 'are'} no tensor",
+            f"{path}: {', '.join(strangers[:3])} {'is' if len(strangers) == 1 else 'are'} no named tensor",
             needed="a state_dict, bare or under one of: " + ", ".join(_WRAPPERS),
+            do="Save model.state_dict() alone, best as .safetensors",
         )
     return dict(content)
 
 
-def _damaged(path: Path) -> BadInput:
+def _unreadable(path: Path) -> BadInput:
+    """Tell a file that asks for code to be run from one that is damaged."""
+    names = foreign_names(path)
+    if names:
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return BadInput(
+            f"{path} holds Python objects besides tensors ({shown}), and loading them would run code from the file",
+            needed="a file of plain tensors",
+            do="Save model.state_dict() alone, best as .safetensors, in the environment that trained it",
+        )
     return BadInput(
         f"{path} is truncated or not a PyTorch file",
-        needed="a complete file written by torch.save",
-        do="Copy or download the checkpoint again and compare its size or checksum",
+        needed="a complete file of tensors written by torch.save",
+        do="Copy or download the checkpoint again and compare its size or checksum, or save it as .safetensors",
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from swin_deploy.checkpoint.dialect import Reading
 from swin_deploy.checkpoint.keys import KeyTable, Shape
 from swin_deploy.checkpoint.sidecar import ArchitectureHints
-from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.spec import Family, StageSpec, SwinSpec
 from swin_deploy.errors import BadInput
 from swin_deploy.model.windows import effective_window
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Timm"]
 
 Size = tuple[int, int]
+_TABLE = "attn.relative_position_bias_table"
 # Buffers that other versions save; they follow from the architecture and are rebuilt.
 _REBUILT = ("relative_position_index", "attn_mask", "relative_coords_table")
 
@@ -46,10 +47,16 @@ class Timm:
         """See `Dialect.read`."""
         evidence = []
         v2 = any(".attn.cpb_mlp." in key for key in table.shapes)
+        table = table.knowing(_names(_example("v2" if v2 else "v1")))
         evidence.append(f"family {'v2: bias MLP (cpb_mlp)' if v2 else 'v1: bias tables'}")
-        dim, channels, patch, patch_columns = table.shape("patch_embed.proj.weight", 4)
-        if patch != patch_columns:
-            raise BadInput(f"{table.origin}: patches of {patch}x{patch_columns}", needed="square patches")
+        _, channels, patch, patch_columns = table.shape("patch_embed.proj.weight", 4)
+        if patch != patch_columns or channels != 3:
+            raise BadInput(
+                f"{table.origin}: patch_embed.proj.weight reads {channels} channels in patches of "
+                f"{patch}x{patch_columns}",
+                needed="RGB images in square patches",
+                do="Check the key's shape; models for other images are not supported yet",
+            )
         image_size = hints.image_size
         if image_size is None:
             raise BadInput(
@@ -58,12 +65,20 @@ class Timm:
                 do="Give --image-size N or put a JSON beside the checkpoint",
             )
         evidence.append(f"image {image_size[0]}x{image_size[1]}: {hints.source}; patch {patch}: patch_embed.proj")
+        table.agreed(
+            "channels of the patches",
+            ("patch_embed.proj.weight", 4, 0),
+            ("patch_embed.proj.bias", 1, 0),
+            ("layers.0.blocks.0.norm1.weight", 1, 0),
+        )
         count = table.count("layers.{}.blocks.")
         stages = []
         for index in range(count):
             feature_map = tuple(side // (patch * 2**index) for side in image_size)
             stages.append(_stage(table, tensors, index, v2, (feature_map[0], feature_map[1]), hints, evidence))
-        classes, _ = table.shape("head.fc.weight", 2)
+        if not v2:
+            _refuse_outgrown_windows(table, stages, patch, image_size, hints)
+        classes = table.agreed("classes", ("head.fc.weight", 2, 0), ("head.fc.bias", 1, 0))
         spec = SwinSpec(
             family="v2" if v2 else "v1",
             image_size=image_size,
@@ -71,16 +86,37 @@ class Timm:
             channels=channels,
             stages=tuple(stages),
             classes=classes,
-            patch_norm="patch_embed.norm.weight" in table.shapes,
+            patch_norm=any(key.startswith("patch_embed.norm.") for key in table.shapes),
         )
-        if stages[0].dim != dim:
-            raise BadInput(f"{table.origin}: patch_embed gives {dim} channels, stage 0 has {stages[0].dim}")
         names = _names(spec)
         table.require_exactly(
             {key: shape for key, (_, shape) in names.items()},
             {key for key in table.shapes if key.rsplit(".", 1)[-1] in _REBUILT},
         )
         return Reading(spec, _canonical(names, tensors), tuple(evidence))
+
+
+def _refuse_outgrown_windows(
+    table: KeyTable, stages: list[StageSpec], patch: int, image_size: Size, hints: ArchitectureHints
+) -> None:
+    """A V1 stage whose window was clipped in training cannot get a larger one: its bias table has no rows for it."""
+    configured = max(stage.window[0] for stage in stages)
+    if hints.window is not None and hints.window[0] < configured:
+        raise BadInput(
+            f"{table.origin}: its bias tables are those of a window of {configured}, and {hints.source} says "
+            f"{hints.window[0]}",
+            needed="one window: a V1's is in its bias tables",
+            do="Leave --window out, or mend the JSON beside the checkpoint",
+        )
+    for index, stage in enumerate(stages):
+        feature_map = tuple(side // (patch * 2**index) for side in image_size)
+        if stage.window[0] < configured and max(feature_map) > stage.window[0]:
+            raise BadInput(
+                f"{table.origin}: stage {index} has bias tables of a window of {stage.window[0]}, clipped from "
+                f"{configured} in training, and the image gives it a feature map of {feature_map[0]}x{feature_map[1]}",
+                needed="the image size of the training: bias tables are not interpolated yet",
+                do=f"Choose an --image-size that gives stage {index} {stage.window[0]}x{stage.window[0]} tokens",
+            )
 
 
 def _stage(
@@ -93,28 +129,43 @@ def _stage(
     evidence: list[str],
 ) -> StageSpec:
     prefix = f"layers.{index}.blocks.0."
-    (dim,) = table.shape(prefix + "norm1.weight", 1)
-    mlp_dim, _ = table.shape(prefix + "mlp.fc1.weight", 2)
     depth = table.count(f"layers.{index}.blocks.{{}}.")
+    dim = table.agreed(
+        f"channels of stage {index}", (prefix + "norm1.weight", 1, 0), (prefix + "attn.qkv.weight", 2, 1)
+    )
+    mlp_dim = table.agreed(
+        f"hidden channels of stage {index}", (prefix + "mlp.fc1.weight", 2, 0), (prefix + "mlp.fc2.weight", 2, 1)
+    )
     if v2:
-        heads = table.shape(prefix + "attn.logit_scale", 3)[0]
+        heads_key = prefix + "attn.logit_scale"
+        heads = table.agreed(f"heads of stage {index}", (heads_key, 3, 0), (prefix + "attn.cpb_mlp.2.weight", 2, 0))
         window, pretrained, why = _v2_windows(table, tensors, index, feature_map, hints)
     else:
-        rows, heads = table.shape(prefix + "attn.relative_position_bias_table", 2)
+        heads_key = prefix + _TABLE
+        last = f"layers.{index}.blocks.{depth - 1}." + _TABLE
+        heads = table.agreed(f"heads of stage {index}", (heads_key, 2, 1), (last, 2, 1))
+        rows = table.agreed(f"offsets in a window of stage {index}", (heads_key, 2, 0), (last, 2, 0))
         side = (math.isqrt(rows) + 1) // 2
         if (2 * side - 1) ** 2 != rows:
             raise BadInput(
-                f"{table.origin}: {prefix}attn.relative_position_bias_table has {rows} rows",
+                f"{table.origin}: {heads_key} has {rows} rows",
                 needed="(2*window-1)^2 rows of a square window",
+                do="Check the key's shape; oblong windows are not supported yet",
             )
         window, pretrained, why = (side, side), None, f"bias table of {rows} rows"
         if effective_window(feature_map, window)[0] != window:
             raise BadInput(
-                f"{table.origin}: stage {index} was trained with a window of {side}, and an image of "
-                f"{hints.image_size} gives it a feature map of {feature_map[0]}x{feature_map[1]} tokens",
+                f"{table.origin}: stage {index} was trained with a window of {side}x{side} tokens ({heads_key}), and "
+                f"the image gives it a feature map of {feature_map[0]}x{feature_map[1]}",
                 needed="a feature map no smaller than the trained window: bias tables are not interpolated yet",
                 do="Choose a larger --image-size",
             )
+    if dim % heads:
+        raise BadInput(
+            f"{table.origin}: stage {index} has {dim} channels and, by {heads_key}, {heads} heads",
+            needed="channels divisible by heads",
+            do="Check the key's shape",
+        )
     if index == 0:
         evidence.append(f"window {window[0]}x{window[1]}: {why}")
     return StageSpec(depth, dim, heads, window, mlp_dim, pretrained)
@@ -126,12 +177,19 @@ def _v2_windows(
     """V2's window and pretrained window: from a saved coordinate table, else from the hints; never guessed."""
     saved = f"layers.{index}.blocks.0.attn.relative_coords_table"
     if saved in table.shapes:
-        _, rows, columns, _ = table.shape(saved, 4)
+        one, rows, columns, axes = table.shape(saved, 4)
+        if (one, rows % 2, columns % 2, axes) != (1, 1, 1, 2):
+            raise BadInput(
+                f"{table.origin}: {saved} has the shape {one}x{rows}x{columns}x{axes}",
+                needed="1 x (2*window-1) x (2*window-1) x 2",
+                do="Drop the key and give --window and --pretrained-window",
+            )
         window = ((rows + 1) // 2, (columns + 1) // 2)
-        farthest = tensors[saved].reshape(-1, 2).amax(0).double()
-        # The inverse of sign(x) * log2(|x| + 1) / log2(8) with x = 8 * (window - 1) / (pretrained - 1).
-        spans = [8 * (w - 1) / (8.0 ** float(far) - 1) for w, far in zip(window, farthest, strict=True)]
-        pretrained = (round(spans[0]) + 1, round(spans[1]) + 1)
+        farthest = tensors[saved].reshape(-1, 2).amax(0).double().tolist()
+        pretrained = (
+            _pretrained(saved, table, window[0], farthest[0]),
+            _pretrained(saved, table, window[1], farthest[1]),
+        )
         return window, pretrained, "relative_coords_table"
     if hints.window is None or hints.pretrained_window is None:
         missing = "--window" if hints.window is None else "--pretrained-window"
@@ -146,6 +204,26 @@ def _v2_windows(
     stated = entries[min(index, len(entries) - 1)]
     pretrained = window if stated == (0, 0) else stated
     return window, pretrained, hints.source
+
+
+def _pretrained(key: str, table: KeyTable, window: int, farthest: float) -> int:
+    """The window by which one axis of a saved coordinate table was normalised."""
+    if window == 1:
+        return 1  # only the offset 0, which no divisor changes
+    if not 1e-3 < farthest < 10.0:  # 0.004 is 2 tokens in a window of 1,000, and 3.2 the other way round
+        raise BadInput(
+            f"{table.origin}: {key} has {farthest:.3g} as its largest coordinate",
+            needed="log-spaced offsets of a window",
+            do="Drop the key and give --window and --pretrained-window",
+        )
+    # The inverse of sign(x) * log2(|x| + 1) / log2(8) with x = 8 * (window - 1) / (pretrained - 1).
+    return round(8 * (window - 1) / math.expm1(farthest * math.log(8))) + 1
+
+
+def _example(family: Family) -> SwinSpec:
+    """A model with every kind of key."""
+    stages = (StageSpec(1, 1, 1, (1, 1), 1, (1, 1)), StageSpec(1, 1, 1, (1, 1), 1, (1, 1)))
+    return SwinSpec(family, (2, 2), 1, 3, stages, 1)
 
 
 def _names(spec: SwinSpec) -> dict[str, tuple[str, Shape]]:
@@ -198,6 +276,13 @@ def _canonical(names: Mapping[str, tuple[str, Shape]], tensors: Mapping[str, Ten
     """Rename, and join V2's query and value biases into one of the whole qkv (the key has none)."""
     import torch
 
+    for theirs in names:
+        if not tensors[theirs].is_floating_point():
+            raise BadInput(
+                f"{theirs} holds {str(tensors[theirs].dtype).removeprefix('torch.')}",
+                needed="floating-point weights",
+                do="Bring the weights from before their quantization",
+            )
     named = {ours: tensors[theirs] for theirs, (ours, _) in names.items()}
     for key in [key for key in named if key.endswith(".q_bias")]:
         stem = key.removesuffix("q_bias")

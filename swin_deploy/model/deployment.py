@@ -128,8 +128,7 @@ class DeploymentSwin(nn.Module):
         self.patch_embed = PatchEmbed(spec)
         layout = token_layout(spec)
         self.blocks = nn.ModuleList(
-            Block(spec, stage, block, plan)
-            for (stage, block), plan in zip(spec.blocks(), layout.blocks, strict=True)
+            Block(spec, stage, block, plan) for (stage, block), plan in zip(spec.blocks(), layout.blocks, strict=True)
         )
         self.norm = nn.LayerNorm(spec.stages[-1].dim, eps=spec.norm_eps)
         self.head = nn.Linear(spec.stages[-1].dim, spec.classes)
@@ -160,7 +159,7 @@ def _unit(x: Tensor, scale: Tensor | None = None) -> Tensor:
     """
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp_min(1e-12)  # [..., 1]
-    unit = wide / length
+    unit: Tensor = wide / length
     return (unit if scale is None else unit * scale).to(x.dtype)
 
 

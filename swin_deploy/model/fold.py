@@ -65,7 +65,7 @@ def fold(model: ReferenceSwin, *, affine: bool = False) -> DeploymentSwin:
             _fold_block(cast(reference.Block, block), folded)
     if affine and model.spec.family == "v1":
         _fold_affine(target)
-    return cast(DeploymentSwin, target.to(dtype).eval())
+    return target.to(dtype).eval()
 
 
 @torch.no_grad()
@@ -102,7 +102,7 @@ def _constant(bias: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _fold_affine(model: DeploymentSwin) -> None:
-    """Move each pre-norm's scale and shift into its linear; the mean before the head is linear, so it moves there too."""
+    """Move each pre-norm's scale and shift into its linear, and the last norm's, across the mean, into the head."""
     for module in model.blocks:
         block = cast(deployment.Block, module)
         _absorb(block.norm1, block.attn.qkv)
@@ -111,7 +111,7 @@ def _fold_affine(model: DeploymentSwin) -> None:
 
 
 def _absorb(norm: nn.LayerNorm, linear: nn.Linear) -> None:
-    linear.bias += linear.weight @ norm.bias
-    linear.weight *= norm.weight
+    linear.bias.add_(linear.weight @ norm.bias)
+    linear.weight.mul_(norm.weight)
     norm.weight.fill_(1.0)
     norm.bias.zero_()

@@ -11,7 +11,7 @@ import math
 from typing import cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's usual name
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swin_deploy.checkpoint.spec import BlockGeometry, StageSpec, SwinSpec
@@ -115,9 +115,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(spec.dim, eps=eps)
         self.attn = (WindowAttentionV1 if family == "v1" else WindowAttentionV2)(spec, geometry)
         self.norm2 = nn.LayerNorm(spec.dim, eps=eps)
-        self.mlp = nn.Sequential(
-            nn.Linear(spec.dim, spec.mlp_dim), nn.GELU(), nn.Linear(spec.mlp_dim, spec.dim)
-        )
+        self.mlp = nn.Sequential(nn.Linear(spec.dim, spec.mlp_dim), nn.GELU(), nn.Linear(spec.mlp_dim, spec.dim))
         mask = None
         if geometry.shifted:
             mask = torch.from_numpy(shift_mask(geometry.feature_map, geometry.window, geometry.shift))

@@ -74,8 +74,8 @@ def merge_order(feature_map: Size, next_order: IntArray) -> IntArray:
     """
     height, width = feature_map
     raster = np.arange(height * width, dtype=np.int64).reshape(height, width)
-    groups = raster.reshape(height // 2, 2, width // 2, 2)  # [H/2, row parity, W/2, column parity]
-    groups = groups.transpose(0, 2, 3, 1).reshape(-1, 4)  # column parity outer, row parity inner: [H/2*W/2, 4]
+    split = raster.reshape(height // 2, 2, width // 2, 2)  # [H/2, row parity, W/2, column parity]
+    groups = split.transpose(0, 2, 3, 1).reshape(-1, 4)  # column parity outer, row parity inner: [H/2*W/2, 4]
     return groups[next_order].reshape(-1)  # [H*W]
 
 
@@ -115,10 +115,11 @@ def relative_position_index(window: Size) -> IntArray:
     Returns:
         [N, N], values in [0, (2*window[0]-1) * (2*window[1]-1)).
     """
-    rows, columns = np.divmod(np.arange(window[0] * window[1]), window[1])
+    rows, columns = np.divmod(np.arange(window[0] * window[1], dtype=np.int64), window[1])
     row_offset = rows[:, None] - rows[None, :] + window[0] - 1
     column_offset = columns[:, None] - columns[None, :] + window[1] - 1
-    return (row_offset * (2 * window[1] - 1) + column_offset).astype(np.int64)
+    index: IntArray = row_offset * (2 * window[1] - 1) + column_offset
+    return index
 
 
 def _partition(grid: IntArray, window: Size) -> IntArray:

@@ -7,6 +7,7 @@ TensorRT's and PyTorch's softmax accumulate in FP32; the cosine attention's norm
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,9 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
     casts: dict[tuple[str, int], str] = {}
     nodes: list[NodeProto] = []
 
-    def wanted(name: str, kind: int) -> str:
+    named: Counter[str] = Counter()
+
+    def wanted(name: str, kind: int, reader: NodeProto) -> str:
         """The name under which `name` is available as `kind`, adding a typed weight or a Cast when needed."""
         if name not in floats or produced.get(name) == kind:
             return name
@@ -57,7 +60,11 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
             if name in weights:
                 graph.initializer.append(_converted(weights[name], casts[name, kind], kind))
             else:
-                nodes.append(helper.make_node("Cast", [name], [casts[name, kind]], f"{name}/Cast_{suffix}", to=kind))
+                # After the module that first reads it, as in onnx_graph/names.py.
+                title = f"{reader.name.rsplit('/', 1)[0]}/Cast_{suffix}"
+                named[title] += 1
+                title = title if named[title] == 1 else f"{title}_{named[title]}"
+                nodes.append(helper.make_node("Cast", [name], [casts[name, kind]], title, to=kind))
         return casts[name, kind]
 
     for node in graph.node:
@@ -65,7 +72,7 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
             raise BadInput(f"the graph holds a {node.op_type} node, {node.name}", needed="a simplified FP32 graph")
         kind = TensorProto.FLOAT if node.op_type in FP32_ISLAND else target
         for position, name in enumerate(node.input):
-            node.input[position] = wanted(name, kind)
+            node.input[position] = wanted(name, kind, node)
         for name in node.output:
             if name in floats:
                 produced[name] = kind

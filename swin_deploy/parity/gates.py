@@ -13,14 +13,15 @@ from swin_deploy.parity.paired_drop import PairedDrop
 
 __all__ = ["GATES", "TASK_IMAGES", "Gate", "GateName", "Judgement", "Verdict", "judge", "worst"]
 
-# Fewer labelled images cannot resolve a drop of a point: 2,000 give about +-0.8 (see paired_drop).
+# Fewer labelled images cannot resolve a drop of a point: 2,000 give about +-0.8 where one image in twenty is decided
+# differently (1.645 * sqrt(100) / 2000; see paired_drop).
 TASK_IMAGES = 2000
 
 
 class Verdict(enum.Enum):
     """What was found of one artifact."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"  # the margin lies inside the interval: more images would tell
     SKIPPED = "SKIPPED"  # not executed, so nothing is known
@@ -134,7 +135,9 @@ def _judge_drop(drop: PairedDrop, margin: float) -> Judgement:
         verdict = Verdict.FAIL
     else:
         verdict = Verdict.INCONCLUSIVE
-    detail = f"{drop.drop:+.2f} points, one-sided 95 % bounds {drop.lower:+.2f} and {drop.upper:+.2f}, margin {margin:g}"
+    detail = (
+        f"{drop.drop:+.2f} points, one-sided 95 % bounds {drop.lower:+.2f} and {drop.upper:+.2f}, margin {margin:g}"
+    )
     return Judgement("top1-drop", verdict, detail)
 
 

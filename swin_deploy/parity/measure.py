@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swin_deploy.backends.base import Session
+from swin_deploy.errors import BadInput
 from swin_deploy.parity.distances import Distance, distance
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.paired_drop import PairedDrop, paired_drop
@@ -92,19 +93,31 @@ def run_session(
     for size, count in sorted(wanted.items()):
         pieces = []
         for inputs in images.batches(size, count):
-            # A set smaller than the largest batch is shown repeatedly: the batch itself is what is on trial.
-            filled = np.resize(inputs, (size, *inputs.shape[1:])) if count < size else inputs
-            pieces.append(np.asarray(session.infer(filled)["logits"], dtype=np.float32)[: len(inputs)])
+            # A batch that the set does not fill is filled up with its own images: the batch itself is on trial, and
+            # a profile with smallest = usual takes no other.
+            filled = inputs if len(inputs) == size else np.resize(inputs, (size, *inputs.shape[1:]))  # [size, 3, H, W]
+            logits = np.asarray(session.infer(filled)["logits"], dtype=np.float32)
+            assert len(logits) == size, f"{size} images gave {len(logits)} outputs, so that nobody knows whose they are"
+            pieces.append(logits[: len(inputs)])
             done += len(inputs)
             progress(done, everything)
         by_batch[size] = np.concatenate(pieces)
     return Outputs(by_batch, usual, time.perf_counter() - started)
 
 
-def compare(
-    outputs: Outputs, oracle: Array, parent: Array | None, labels: npt.NDArray[np.int64] | None
-) -> Measurement:
-    """Compare with the oracle's and the parent's logits on the same images, which may be more than were run."""
+def compare(outputs: Outputs, oracle: Array, parent: Array | None, labels: npt.NDArray[np.int64] | None) -> Measurement:
+    """Compare with the oracle's and the parent's logits on the same images, which may be more than were run.
+
+    Raises:
+        BadInput: the oracle's own outputs are not finite, so nothing can be compared with them.
+    """
+    broken = ~np.isfinite(oracle).all(axis=1)
+    if broken.any():
+        raise BadInput(
+            f"the FP32 reference gives NaN or Inf for {int(broken.sum())} of {len(oracle)} images",
+            needed="a trained checkpoint whose outputs are finite on the images it is judged on",
+            do="Look for NaN or huge weights in the checkpoint, and at the mean and std of the preprocessing",
+        )
     distances = {size: distance(logits, oracle[: len(logits)]) for size, logits in outputs.by_batch.items()}
     count = len(outputs.logits)
     shared = None if parent is None else min(count, len(parent))

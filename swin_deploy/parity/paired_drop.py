@@ -1,8 +1,15 @@
 """What a candidate costs in top-1 accuracy, with an interval, from paired decisions on the same images.
 
-Agresti and Min's adjusted interval for a difference of paired proportions (Statistics in Medicine 24, 2005): half a
-count is added to each cell of the 2x2 table before the large-sample formula. It covers well for small counts and is never
-of zero width, also when not one image was decided differently.
+The drop is the difference of two shares of one set of images: those that only the reference has right (b of N), and
+those that only the candidate has right (c of N). The bounds are Newcombe's square-and-add (Statistics in Medicine 17,
+1998, 2635-2650) applied to these two: Wilson's score limits of each share, combined with the correlation that two cells
+of a multinomial have. They are never of zero width, also when not one image was decided differently.
+
+Why not the simpler adjustment of Agresti and Min (Statistics in Medicine 24, 2005, 729-740), half a count added to each
+cell: it was made for two-sided intervals, whose errors in the two tails make up for each other. One-sided, and where
+few images are decided differently, it promises too much. With 2,000 images, none won back and a true drop of 0.08 point
+its "95 %" bound holds 81 % of the time, and 93 % at a drop of 1 point; this one never less than 93.4 %, and 96 % on
+average (tests/parity/test_paired_drop.py enumerates both).
 """
 
 from __future__ import annotations
@@ -13,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from swin_deploy.parity.distances import decisions
 
 __all__ = ["ONE_SIDED_95", "PairedDrop", "interval", "paired_drop"]
 
@@ -52,20 +61,47 @@ class PairedDrop:
 def interval(lost: int, won: int, images: int, z: float = ONE_SIDED_95) -> tuple[float, float]:
     """Bounds of the drop as proportions, each one-sided at the level of `z`.
 
-    With b = lost + 1/2, c = won + 1/2 and N = images + 2: (b - c)/N -+ z * sqrt(b + c - (b - c)^2/N)/N.
+    With p = lost/N between its Wilson limits p- and p+, q = won/N likewise, and r = -sqrt(pq / ((1-p)(1-q))):
+    upper = p - q + sqrt((p+ - p)^2 - 2 r (p+ - p)(q - q-) + (q - q-)^2), and lower with the other two limits.
+
+    Raises:
+        ValueError: the counts are no part of `images`.
     """
-    b, c, total = lost + 0.5, won + 0.5, images + 2.0
-    centre = (b - c) / total
-    error = math.sqrt(b + c - (b - c) ** 2 / total) / total
-    return centre - z * error, centre + z * error
+    if min(lost, won) < 0 or lost + won > images or images < 1:
+        raise ValueError(f"{lost} lost and {won} won of {images} images")
+    p, q = lost / images, won / images
+    p_low, p_high = _wilson(p, images, z)
+    q_low, q_high = _wilson(q, images, z)
+    spread = (1 - p) * (1 - q)
+    correlation = -math.sqrt(p * q / spread) if spread > 0 else 0.0
+
+    def reach(first: float, second: float) -> float:
+        return math.sqrt(first**2 - 2 * correlation * first * second + second**2)
+
+    return p - q - reach(p - p_low, q_high - q), p - q + reach(p_high - p, q - q_low)
+
+
+def _wilson(share: float, count: int, z: float) -> tuple[float, float]:
+    """Wilson's score limits of a share of `count` images."""
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 def paired_drop(
     candidate: npt.NDArray[np.float32], reference: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 ) -> PairedDrop:
-    """Compare the top-1 decisions of outputs [images, classes] with `labels` [images]."""
-    right = candidate.argmax(axis=1) == labels
-    reference_right = reference.argmax(axis=1) == labels
+    """Compare the top-1 decisions of outputs [images, classes] with `labels` [images], 0 or more.
+
+    An image whose outputs hold a NaN or Inf counts as wrong.
+
+    Raises:
+        ValueError: the lengths differ, or there are no images.
+    """
+    if not len(candidate) == len(reference) == len(labels) > 0:
+        raise ValueError(f"{len(candidate)} and {len(reference)} outputs with {len(labels)} labels")
+    right = decisions(candidate) == labels  # [images]
+    reference_right = decisions(reference) == labels  # [images]
     lost, won = int(np.sum(reference_right & ~right)), int(np.sum(right & ~reference_right))
     lower, upper = interval(lost, won, len(labels))
     return PairedDrop(

@@ -8,9 +8,9 @@ from typing import Any
 
 from swin_deploy.manifest import Manifest, Row, StepRecord
 from swin_deploy.parity.distances import EXACT_DB
-from swin_deploy.parity.gates import TASK_IMAGES, Verdict
+from swin_deploy.parity.gates import Verdict
 
-__all__ = ["COLUMNS", "LedgerLine", "ledger"]
+__all__ = ["COLUMNS", "LedgerLine", "decibels", "ledger"]
 
 COLUMNS = ("artifact", "measured as", "verdict", "SQNR dB", "agree %", "top-1 %", "drop (95 % bound)", "size", "time")
 
@@ -22,7 +22,7 @@ class LedgerLine:
     Attributes:
         cells: The texts, in the order of `COLUMNS`.
         verdict: For colouring.
-        reason: Why it was skipped, or a word on its images; shown below the table.
+        reason: Why it was skipped; shown below the table.
     """
 
     cells: tuple[str, ...]
@@ -38,11 +38,11 @@ def ledger(manifest: Manifest) -> tuple[LedgerLine, ...]:
             cells = (step.artifact, step.stage, Verdict.SKIPPED.value, *("-",) * (len(COLUMNS) - 3))
             lines.append(LedgerLine(cells, Verdict.SKIPPED, step.skipped))
         for position, row in enumerate(step.rows):
-            lines.append(_line(step, row, first=position == 0))
+            lines.append(_line(step, row, images=int(manifest.evaluation["images"]), first=position == 0))
     return tuple(lines)
 
 
-def _line(step: StepRecord, row: Row, *, first: bool) -> LedgerLine:
+def _line(step: StepRecord, row: Row, *, images: int, first: bool) -> LedgerLine:
     oracle = row.label == "oracle"
     verdict = "ORACLE" if oracle else row.verdict.value
     sqnr = agreement = top1 = drop = "-"
@@ -50,10 +50,10 @@ def _line(step: StepRecord, row: Row, *, first: bool) -> LedgerLine:
         distances = row.measurement["oracle"]
         largest = max(distances.values(), key=lambda entry: int(entry["images"]))
         if not oracle:
-            sqnr = _sqnr(min(float(entry["sqnr_db"]) for entry in distances.values()))
+            sqnr = decibels(min(float(entry["sqnr_db"]) for entry in distances.values()))
             agreement = f"{100 * largest['agreement']:.2f}"
-        top1, drop = _task(row.measurement["task"], oracle, bool(row.reason))
-        if largest["images"] < TASK_IMAGES and row.gate is not None and row.measurement["task"] is not None:
+        top1, drop = _task(row.measurement["task"], oracle)
+        if largest["images"] < images:  # a slow view was shown the first so many only
             agreement += f" of {largest['images']}"
     cells = (
         step.artifact if first else "",
@@ -69,15 +69,16 @@ def _line(step: StepRecord, row: Row, *, first: bool) -> LedgerLine:
     return LedgerLine(cells, row.verdict, row.reason)
 
 
-def _task(task: Mapping[str, Any] | None, oracle: bool, synthetic: bool) -> tuple[str, str]:
+def _task(task: Mapping[str, Any] | None, oracle: bool) -> tuple[str, str]:
     if task is None:
-        return ("NOT MEASURED" if synthetic or oracle else "-"), "-"
+        return "NOT MEASURED", "-"
     if oracle:
         return f"{task['top1']:.2f}", "-"
     return f"{task['top1']:.2f}", f"{task['drop']:+.2f} (< {task['upper']:+.2f})"
 
 
-def _sqnr(value: float) -> str:
+def decibels(value: float) -> str:
+    """A signal-to-noise ratio in a cell; the two marks that are no ratios in words."""
     if value >= EXACT_DB:
         return "exact"
     return "NaN/Inf" if value <= -EXACT_DB else f"{value:.1f}"

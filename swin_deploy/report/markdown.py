@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from swin_deploy.manifest import Manifest
-from swin_deploy.report.ledger import COLUMNS, ledger
+from swin_deploy.report.ledger import COLUMNS, decibels, ledger
 
 __all__ = ["markdown_report"]
 
@@ -22,12 +22,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield f"**{manifest.verdict}** (exit status {manifest.status})"
     yield ""
-    labelled = "labelled" if evaluation["labelled"] else "not labelled"
-    kind = "SYNTHETIC images" if evaluation["kind"] == "synthetic" else "images"
-    yield (
-        f"Judged on {evaluation['images']} {kind} ({labelled}), batches {', '.join(map(str, recipe['batch']))}, "
-        f"target {manifest.target}, margin for top-1 {recipe['max_drop']:g} points."
-    )
+    batches = ", ".join(map(str, recipe["batch"]))
+    yield f"Judged on {manifest.judged_on()}; batches {batches}; target {manifest.target}."
     yield ""
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|" + "---|" * len(COLUMNS)
@@ -35,7 +31,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     for line in lines:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line.cells) + " |"
     yield ""
-    yield "SQNR is the lowest of the three batches; a drop's bound is one-sided, 95 %. What is SKIPPED was not executed."
+    yield "SQNR is the lowest of the three batches; a drop's bound is one-sided, 95 %. SKIPPED was not executed."
     reasons = [f"- {line.cells[0] or line.cells[1]}: {line.reason}" for line in lines if line.reason]
     if reasons:
         yield ""
@@ -53,7 +49,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
             if parent:
                 largest = "-" if parent["max_abs"] is None else f"{parent['max_abs']:.3g}"
                 yield (
-                    f"| {step.artifact} | {row.label} | {step.parent} | {parent['sqnr_db']:.1f} | "
+                    f"| {step.artifact} | {row.label} | {step.parent} | {decibels(parent['sqnr_db'])} | "
                     f"{100 * parent['agreement']:.2f} | {largest} |"
                 )
     yield ""

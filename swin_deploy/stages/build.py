@@ -28,6 +28,8 @@ class Build:
     Attributes:
         flavor: `tensorrt_rtx`, which needs no GPU to build, or `tensorrt`, which builds for the GPU present.
         precision: Of the ONNX graph, and so of the plan.
+        profile: Export profile of the ONNX graph: `strong`, whose types are the precision, or `trt86`, whose tensors
+            are FP32 and whose precision is asked for with builder flags.
         batch: Smallest, usual and largest batch.
         compute_capabilities: Targets of `tensorrt_rtx`; left empty for `tensorrt`.
         workspace_mib: Bound on the scratch memory that kernels may use.
@@ -40,6 +42,7 @@ class Build:
     compute_capabilities: tuple[str, ...] = ()
     workspace_mib: int | None = None
     time_limit_s: float = 1800.0
+    profile: str = "strong"
 
     def __post_init__(self) -> None:
         if self.flavor not in FLAVORS:
@@ -59,7 +62,9 @@ class Build:
 
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
-        """ONNX of the same precision."""
+        """ONNX of the same precision; of the `trt86` profile, FP32 with or without Q/DQ."""
+        if self.profile == "trt86":
+            return frozenset({(Format.ONNX, Precision.INT8 if self.precision is Precision.INT8 else Precision.FP32)})
         return frozenset({(Format.ONNX, self.precision)})
 
     @property

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.random_swin import random_images, random_reference, relative_error, small_spec
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from swin_deploy.model.fold import PROOF_BOUND, FoldProof, fold, prove
 from swin_deploy.model.layout import token_layout
 from swin_deploy.model.reference import WindowAttentionV2
 from swin_deploy.torch_versions import export_program
+from tests.random_swin import random_images, random_reference, relative_error, small_spec
 
 # V2's logit scales stay near ln(10) except for one head a block beyond the clamp (see random_swin): with all of them
 # there, two exact orders of operation differ by 1e-5 in FP32 and a bound of 1e-5 would judge neither form.
@@ -102,7 +102,7 @@ def test_the_paper_form_is_left_as_it_was() -> None:
 
 
 def test_affine_leaves_unit_norms_in_v1_and_changes_nothing_in_v2() -> None:
-    v1 = fold(random_reference(small_spec("v1")), affine=True)
+    v1: Any = fold(random_reference(small_spec("v1")), affine=True)
     for block in v1.blocks:
         for norm in (block.norm1, block.norm2):
             assert (norm.weight == 1).all()
@@ -161,7 +161,7 @@ def test_the_graph_keeps_its_batch_free() -> None:
 def test_the_constants_by_hand() -> None:
     # V1: the table's row of each offset, plus -100 where the shifted window wraps.
     spec = small_spec("v1", image_size=(8, 4), patch=1, depths=(2,), heads=(2,), window=4)
-    model = random_reference(spec)
+    model: Any = random_reference(spec)
     table = model.stages[0].blocks[1].attn.relative_position_bias_table
     constant = fold(model).constants()[1]
     assert constant.shape == (2, 2, 16, 16)  # shifted along the height alone: the width is one window
@@ -174,13 +174,15 @@ def test_the_constants_by_hand() -> None:
 
 
 def test_v1s_scale_stands_in_the_query_and_v2s_in_a_clamped_factor() -> None:
-    model = random_reference(small_spec("v1"))
-    before, after = model.stages[0].blocks[0].attn.qkv, fold(model).blocks[0].attn.qkv
+    model: Any = random_reference(small_spec("v1"))
+    folded: Any = fold(model)
+    before, after = model.stages[0].blocks[0].attn.qkv, folded.blocks[0].attn.qkv
     assert torch.allclose(after.weight[:16], before.weight[:16] / math.sqrt(8))
     assert torch.allclose(after.bias[:16], before.bias[:16] / math.sqrt(8))
     assert torch.equal(after.weight[16:], before.weight[16:])
 
-    scale = fold(random_reference(small_spec("v2"))).blocks[0].attn.logit_scale
+    folded = fold(random_reference(small_spec("v2")))
+    scale = folded.blocks[0].attn.logit_scale
     assert scale.max().item() == pytest.approx(100.0, rel=1e-6)
     assert scale.min().item() < 40.0
 
@@ -339,7 +341,7 @@ def test_a_truncated_or_missing_artifact_is_unusable_input(tmp_path: Path, opene
     model = random_reference(SPECS["v1"])
     path = tmp_path / "artifact.safetensors"
     (save_reference if opened is open_reference else save_deployment)(
-        model if opened is open_reference else fold(model),  # type: ignore[arg-type]
+        model if opened is open_reference else fold(model),
         path,
     )
     path.write_bytes(path.read_bytes()[:-100])

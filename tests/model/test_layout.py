@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from tests.random_swin import small_spec
 
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.model.layout import token_layout
 from swin_deploy.model.windows import window_order
+from tests.random_swin import small_spec
 
 
 def has_permutation(spec: SwinSpec) -> list[bool]:
@@ -70,7 +70,11 @@ def test_following_the_plan_brings_every_token_where_its_block_expects_it(
 
 
 def test_no_permutation_in_the_plan_is_the_identity() -> None:
-    for spec in (small_spec("v1"), small_spec("v2", image_size=(56, 28)), small_spec("v1", image_size=(12, 12), window=6)):
+    for spec in (
+        small_spec("v1"),
+        small_spec("v2", image_size=(56, 28)),
+        small_spec("v1", image_size=(12, 12), window=6),
+    ):
         for block in token_layout(spec).blocks:
             if block.permutation is not None:
                 assert not np.array_equal(block.permutation, np.arange(block.permutation.size))

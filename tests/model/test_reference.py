@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.random_swin import random_images, random_reference, relative_error, small_spec, timm_state, timm_twin
 
 from swin_deploy.checkpoint.load import load_checkpoint
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.model.reference import LOGIT_SCALE_MAX, ReferenceSwin, WindowAttentionV2, relative_coordinates
+from tests.random_swin import random_images, random_reference, relative_error, small_spec, timm_state, timm_twin
 
 SPECS = {
     "v1": small_spec("v1"),
@@ -20,9 +20,7 @@ SPECS = {
     "v2, shifts in both stages": small_spec("v2", image_size=(56, 56)),
     "v1, wide image": small_spec("v1", image_size=(56, 112), patch=4),
     "v2, wide image": small_spec("v2", image_size=(56, 112), patch=4),
-    "v2, high image, other pretrained window": small_spec(
-        "v2", image_size=(56, 28), pretrained=((12, 12), (6, 6))
-    ),
+    "v2, high image, other pretrained window": small_spec("v2", image_size=(56, 28), pretrained=((12, 12), (6, 6))),
     "v1, windows clipped to the map": small_spec("v1", image_size=(8, 8), depths=(2, 2), window=4),
     "v2, last stage of one token": small_spec("v2", image_size=(4, 4), depths=(2, 2), window=2),
 }
@@ -86,7 +84,9 @@ def test_random_weights_are_not_trivial(family: Any) -> None:
     for name, tensor in random_reference(small_spec(family)).state_dict().items():
         assert tensor.std() > 0.01, name
         if name.endswith("norm.weight") or name.endswith(("norm1.weight", "norm2.weight")):
-            assert 0.5 <= tensor.min() and tensor.max() <= 1.5 and (tensor.max() - tensor.min()) > 0.4
+            assert tensor.min() >= 0.5
+            assert tensor.max() <= 1.5
+            assert tensor.max() - tensor.min() > 0.4
         if name.endswith("bias_table"):
             assert 0.8 < tensor.std() < 1.2
         if name.endswith("logit_scale"):
@@ -96,7 +96,8 @@ def test_random_weights_are_not_trivial(family: Any) -> None:
 
 
 def test_logit_scales_are_clamped_before_the_exponential() -> None:
-    attention = random_reference(small_spec("v2")).stages[0].blocks[0].attn
+    model: Any = random_reference(small_spec("v2"))
+    attention = model.stages[0].blocks[0].attn
     assert isinstance(attention, WindowAttentionV2)
     assert attention.scale().max().item() == pytest.approx(100.0, rel=1e-6)
 

@@ -1,0 +1,54 @@
+"""Which matrix multiplications count as linears."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from onnx import parser
+
+from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, Linear, linears
+from tests.chain import Chain
+
+TEXT = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[N, 2] x) => (float[N, 2] y)
+<float[2, 2] w = {1.0, 2.0, 3.0, 4.0}, float[1, 2, 2] cube = {1.0, 2.0, 3.0, 4.0}, float[2] b = {1.0, 2.0}>
+{
+    found = MatMul(x, w)
+    transposed = Transpose(found)
+    left = MatMul(w, transposed)
+    inner = MatMul(found, transposed)
+    three = MatMul(found, cube)
+    y = Gemm(found, w, b)
+}
+"""
+
+
+def test_only_a_matmul_with_a_constant_matrix_on_its_right_is_a_linear() -> None:
+    model = parser.parse_model(TEXT)
+    for node in model.graph.node:
+        node.name = f"module.{node.output[0]}/{node.op_type}"
+    assert list(linears(model)) == [Linear("module.found", 0, "x", "w")]
+
+
+@pytest.mark.parametrize("module", ["blocks.0.attn.qkv", "blocks.11.attn.proj", "blocks.3.mlp.0", "blocks.3.mlp.2"])
+def test_the_four_linears_of_a_block_are_block_linears(module: str) -> None:
+    assert BLOCK_LINEARS.fullmatch(module)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["head", "blocks.2.merge.reduction", "blocks.0.attn", "blocks.0.mlp.1", "xblocks.0.mlp.0", "blocks.0.mlp.20", ""],
+)
+def test_other_modules_are_not(module: str) -> None:
+    assert not BLOCK_LINEARS.fullmatch(module)
+
+
+@pytest.mark.parametrize("name", ["exported", "simplified", "slimmed"])
+def test_every_block_has_its_four_linears_and_the_merging_one(chain: Chain, name: str) -> None:
+    found = [linear.module for linear in linears(chain.model(name))]
+    blocks = [module for module in found if BLOCK_LINEARS.fullmatch(module)]
+    assert Counter(module.split(".")[1] for module in blocks) == {"0": 4, "1": 4, "2": 4, "3": 4}
+    assert len(set(found)) == len(found)
+    assert set(found) - set(blocks) == {"blocks.2.merge.reduction"}
