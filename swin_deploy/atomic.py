@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from swin_deploy.errors import EnvironmentFault
+from swin_deploy.errors import EnvironmentFault, ExplainedError
 
 __all__ = ["disk_faults", "file_sha256", "replacing", "write_text"]
 
@@ -18,19 +19,41 @@ _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, 
 _PLACE_ERRNOS = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
+_NOTHING_LEFT = 64 << 10  # bytes
+# How libraries that write with native code word a refusal of the disk, in exceptions of their own.
+_DISK_WORDS = tuple(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
+
+
 @contextmanager
 def disk_faults(path: Path) -> Iterator[None]:
-    """Turn an operating-system refusal to write `path` into an `EnvironmentFault`."""
+    """Turn a refusal of the operating system to write `path` into an `EnvironmentFault`."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _DISK_ERRNOS | _PLACE_ERRNOS or isinstance(error, PermissionError):
-            raise EnvironmentFault(
-                f"{path} could not be written: {error.strerror or error}",
-                needed="a folder that can be written, with enough free space",
-                do="Free space or choose another folder with --out; --resume then goes on from the last good stage",
-            ) from error
+    except ExplainedError:
         raise
+    except Exception as error:
+        reason = _refusal(error, path)
+        if reason is None:
+            raise
+        raise EnvironmentFault(
+            f"{path} could not be written: {reason}",
+            needed="a folder that can be written, with enough free space",
+            do="Free space or choose another folder with --out; --resume then goes on from the last good stage",
+        ) from error
+
+
+def _refusal(error: Exception, path: Path) -> str | None:
+    """What the disk refused, or `None` if it was not the disk."""
+    if isinstance(error, OSError):
+        if error.errno in _DISK_ERRNOS | _PLACE_ERRNOS or isinstance(error, PermissionError):
+            return error.strerror or str(error)
+        return None
+    text = str(error).lower()
+    if any(words in text for words in _DISK_WORDS):
+        return str(error).splitlines()[-1]
+    # A native writer that only says that it failed: a disk with nothing left is reason enough.
+    folder = next(parent for parent in (path.parent, *path.absolute().parents) if parent.is_dir())
+    return "the disk is full" if shutil.disk_usage(folder).free < _NOTHING_LEFT else None
 
 
 @contextmanager

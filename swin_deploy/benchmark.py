@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from swin_deploy.backends.base import Session
-from swin_deploy.errors import BadInput, Unavailable
+from swin_deploy.errors import BadInput, Unavailable, UsageFault
 from swin_deploy.plan import default_view
 from swin_deploy.validation import artifact_of
 from swin_deploy.versions import machine
@@ -82,6 +82,7 @@ def bench(
     Raises:
         Unavailable: an artifact cannot be executed here.
         BadInput: the artifacts take images of different sizes.
+        UsageFault: a batch lies outside the profile that an artifact was built and judged for.
     """
     import os
 
@@ -93,6 +94,15 @@ def bench(
         (manifest.evaluation["preprocess"]["height"], manifest.evaluation["preprocess"]["width"])
         for _, _, manifest in opened
     }
+    for artifact, _, manifest in opened:
+        smallest, _, largest = manifest.recipe["batch"]
+        outside = [batch for batch in batches if not smallest <= batch <= largest]
+        if outside:
+            raise UsageFault(
+                f"--batch {outside[0]}",
+                needed=f"a batch from {smallest} to {largest}, the profile that {artifact.path} was built for",
+                do="Choose another batch, or build again with --batch",
+            )
     if len(sizes) > 1:
         raise BadInput(f"the artifacts take images of {sorted(sizes)}", needed="one image size to compare at")
     ((height, width),) = sizes
@@ -130,7 +140,10 @@ def _interleaved(sessions: Sequence[Session], images: Any, rounds: int, warmup: 
             session.infer(images)
     times = np.empty((len(sessions), rounds))
     for turn in range(rounds):
-        for position, session in enumerate(sessions):
+        for place in range(len(sessions)):
+            # Each round begins with another one, since whoever follows a heavy artifact finds cold caches.
+            position = (turn + place) % len(sessions)
+            session = sessions[position]
             started = time.perf_counter()
             session.infer(images)
             times[position, turn] = 1000 * (time.perf_counter() - started)

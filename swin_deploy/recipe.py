@@ -6,6 +6,8 @@ The two say the same things under the same names, so a run can write down the re
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -91,18 +93,52 @@ class Recipe:
             unknown = sorted(set(values) - set(known))
             if unknown:
                 raise UsageFault(f"{option} {', '.join(unknown)}", needed="one of " + ", ".join(known))
+        self._check_numbers()
+        self._check_paths()
         if "accuracy" in self.require and not self.eval_data:
             raise UsageFault("--require accuracy without --eval-data", needed="labelled evaluation images")
-        if not self.sm:
-            raise UsageFault("--sm without a compute capability", needed="for example --sm 8.6,8.9,12.0")
+        if not self.sm or not all(re.fullmatch(r"\d+\.\d", entry) for entry in self.sm):
+            raise UsageFault(f"--sm {','.join(self.sm)}", needed="compute capabilities, for example --sm 8.6,8.9,12.0")
+
+    def _check_numbers(self) -> None:
+        # A margin of NaN would call every drop INCONCLUSIVE, an infinite one every drop PASS.
+        if not math.isfinite(self.max_drop) or not 0 <= self.max_drop <= 100:
+            raise UsageFault(f"--max-drop {self.max_drop}", needed="percentage points, from 0 to 100")
+        for option, count in (
+            ("--calib-images", self.calib_images),
+            ("--eval-images", self.eval_images),
+            ("--seed", self.seed),
+        ):
+            if count < 0:
+                raise UsageFault(f"{option} {count}", needed="0 or more")
+        for option, size in (
+            ("--image-size", self.image_size),
+            ("--window", self.window),
+            ("--pretrained-window", self.pretrained_window),
+        ):
+            if size is not None and min(size) < 1:
+                raise UsageFault(f"{option} {size[0]}x{size[1]}", needed="height and width of at least 1")
+
+    def _check_paths(self) -> None:
+        for path in (self.checkpoint, self.calib_data, self.eval_data):
+            try:
+                (path or "").encode()
+            except UnicodeEncodeError:
+                raise UsageFault(
+                    f"the path {path!a} is not in UTF-8",
+                    needed="a name that the recipe and the manifest of the run can hold",
+                    do="Rename it, or give a link to it",
+                ) from None
 
     def to_toml(self) -> str:
         """As a TOML document; options that are not set are left out."""
         lines = ["# Reproduces a run: swin-deploy build --recipe FILE"]
         for key, value in asdict(self).items():
             if value is not None:
-                # A JSON string, number, boolean or array of these is written the same way in TOML.
-                lines.append(f"{key} = {json.dumps(value)}")
+                # A JSON string, number, boolean or array of these is written the same way in TOML, except that TOML
+                # knows no escaped surrogate pairs and wants DEL escaped.
+                text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+                lines.append(f"{key} = {text}")
         return "\n".join(lines) + "\n"
 
     def resolved(self) -> Recipe:
@@ -151,6 +187,8 @@ def _value(path: Path, key: str, kind: str, value: Any) -> Any:
     if not fits[base]():
         raise BadInput(f"recipe {path}: {key} = {value!r}", needed=f"a value of the kind {kind}")
     if key in ("checkpoint", "calib_data", "eval_data"):
+        if not value:
+            raise BadInput(f"recipe {path}: {key} is empty", needed="a path, or no such line")
         return str(path.parent.absolute() / value)
     return tuple(value) if isinstance(value, list) else value
 

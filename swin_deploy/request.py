@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from calib.image_source import ArrayRow
 from calib.images import ImageSet, open_images
 from calib.preprocess import Preprocess
 from swin_deploy.checkpoint.load import Checkpoint
@@ -13,7 +15,7 @@ from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.plan import Calibration
 from swin_deploy.recipe import Recipe
 
-__all__ = ["calibration_set", "evaluation_set", "preprocessing", "refuse_overlap"]
+__all__ = ["calibration_set", "evaluation_set", "preprocessing", "refuse_foreign_labels", "refuse_overlap"]
 
 # What Swin's authors and timm evaluate with, for a checkpoint that says nothing and is shown made-up images only.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,11 +54,7 @@ def evaluation_set(recipe: Recipe, checkpoint: Checkpoint) -> EvaluationSet:
     if recipe.eval_data is None:
         return synthetic_evaluation(preprocessing(checkpoint, real_images=False), recipe.seed)
     images = _images(recipe.eval_data, recipe.eval_images, recipe.seed, checkpoint)
-    if images.labels is not None and max(images.labels) >= checkpoint.reading.spec.classes:
-        raise BadData(
-            f"{recipe.eval_data} has {max(images.labels) + 1} classes, the model {checkpoint.reading.spec.classes}",
-            needed="images labelled with the model's own classes",
-        )
+    refuse_foreign_labels(images, checkpoint.reading.spec.classes, checkpoint.sidecar.classes)
     return EvaluationSet(images, preprocessing(checkpoint, real_images=True))
 
 
@@ -69,6 +67,39 @@ def calibration_set(recipe: Recipe, checkpoint: Checkpoint) -> Calibration | Non
     return Calibration(images, preprocessing(checkpoint, real_images=True))
 
 
+def refuse_foreign_labels(images: ImageSet, outputs: int, classes: tuple[str, ...] | None) -> None:
+    """Labels that do not number the model's outputs would measure nothing.
+
+    Args:
+        images: The images to judge on.
+        outputs: How many classes the model has.
+        classes: Their names, where they are known.
+
+    Raises:
+        BadData: a label is beyond the outputs, or folders were numbered in sorted order and are not one an output.
+        BadInput: the names are not one an output.
+    """
+    if classes is not None and len(classes) != outputs:
+        raise BadInput(
+            f"{len(classes)} class names stand beside a checkpoint of {outputs} classes",
+            needed="one name an output, in the order of the outputs",
+            do="Mend the names, or remove them all",
+        )
+    if images.labels is None:
+        return
+    if max(images.labels) >= outputs:
+        raise BadData(
+            f"{images.source} has labels up to {max(images.labels)}, the model {outputs} classes",
+            needed="images labelled with the model's own classes",
+        )
+    if classes is None and images.classes is not None and len(images.classes) != outputs:
+        raise BadData(
+            f"{images.source} has {len(images.classes)} classes, the model {outputs}, whose names are not known",
+            needed="all classes, since they are numbered in sorted order, or the names beside the checkpoint",
+            do="Add the missing folders (they may be empty), or a list `classes` to the checkpoint's JSON",
+        )
+
+
 def refuse_overlap(calibration: Calibration | None, evaluation: EvaluationSet) -> None:
     """Images that were calibrated on say nothing about accuracy.
 
@@ -77,10 +108,13 @@ def refuse_overlap(calibration: Calibration | None, evaluation: EvaluationSet) -
     """
     if calibration is None or evaluation.synthetic:
         return
-    judged = set(evaluation.images.content_hashes())
+    kinds = {isinstance(item, ArrayRow) for images in (calibration.images, evaluation.images) for item in images.items}
+    # Files are compared as they are, which takes no decoding; a file and a row of an array can only be as pixels.
+    hashes = ImageSet.content_hashes if len(kinds) == 1 else _pixel_hashes
+    judged = set(hashes(evaluation.images))
     shared = [
         name
-        for name, content in zip(calibration.images.names, calibration.images.content_hashes(), strict=True)
+        for name, content in zip(calibration.images.names, hashes(calibration.images), strict=True)
         if content in judged
     ]
     if shared:
@@ -89,6 +123,10 @@ def refuse_overlap(calibration: Calibration | None, evaluation: EvaluationSet) -
             needed="two sets without a common image, or the accuracy measured would flatter INT8",
             do="Calibrate on training images",
         )
+
+
+def _pixel_hashes(images: ImageSet) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest() for image in images)
 
 
 def _images(path: str, limit: int, seed: int, checkpoint: Checkpoint) -> ImageSet:

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-__all__ = ["MINIMUM", "compile_package", "count_operators", "export_onnx", "export_program", "load_package"]
-
-MINIMUM = (2, 11)
+__all__ = ["compile_package", "count_operators", "export_onnx", "export_program", "load_package", "quiet_inductor"]
 
 
 def export_program(module: nn.Module, image_size: tuple[int, int], largest_batch: int, device: str) -> ExportedProgram:
@@ -53,7 +51,15 @@ def compile_package(program: ExportedProgram, path: Path) -> None:
     """Compile `program` ahead of time into a `.pt2` package that torch alone can load."""
     import torch._inductor
 
+    quiet_inductor()
     torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def quiet_inductor() -> None:
+    """Keep Inductor from saying, on every machine without a GPU, that a CUDA toolkit has no runtime."""
+    import logging
+
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def load_package(path: Path) -> Callable[[Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from calib.images import open_images
 from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
-from swin_deploy.errors import BadInput
+from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest
 from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import compare, run_session
 from swin_deploy.pipeline import Listener, Silent, judge_view
 from swin_deploy.plan import ORACLE, Step, default_view
+from swin_deploy.request import refuse_foreign_labels
 from swin_deploy.stages.load import Load
 
 __all__ = ["artifact_of", "validate"]
@@ -60,6 +62,8 @@ def validate(
     Returns:
         A manifest of two rows, oracle and artifact, with the exit status in `status`.
     """
+    if not math.isfinite(max_drop) or not 0 <= max_drop <= 100:
+        raise UsageFault(f"--max-drop {max_drop}", needed="percentage points, from 0 to 100")
     heard = listener or Silent()
     artifact, record, manifest = artifact_of(path)
     oracle, oracle_record, _ = artifact_of(path.parent / "reference.safetensors")
@@ -84,7 +88,9 @@ def validate(
         heard.view_started(Step(piece.name, piece.path.name, Load(), ORACLE, (view,)), view)
         with view.backend.open(piece) as session:
             outputs = run_session(session, evaluation, batch, view.limit, heard.progress)
-        logits = outputs.logits if logits is None else logits
+        if logits is None:
+            logits = outputs.logits
+            refuse_foreign_labels(evaluation.images, logits.shape[1], tuple(classes) if classes else None)
         measurement = compare(outputs, logits, None, evaluation.labels)
         verdict, judgements = judge_view(view, measurement, max_drop)
         rows.append(

@@ -17,6 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder or tar of all 10,000 CIFAR-10 test images, one sub-folder a class; tests that want them are "
         "skipped without it",
     )
+    parser.addoption(
+        "--cifar10-swin-v2",
+        metavar="CHECKPOINT",
+        type=Path,
+        default=None,
+        help="a Swin V2 trained on CIFAR-10 with its side-car; tests that want it are skipped without it",
+    )
 
 
 @functools.cache

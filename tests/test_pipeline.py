@@ -218,7 +218,7 @@ def chain(preprocess: Preprocess) -> dict[str, Step]:
         ("fp32", "blocks.2.mlp.0.weight", 1.01),
         ("fp16", "blocks.3.attn.proj.weight", 1.1),
         ("bf16", "blocks.0.attn.qkv.weight", 8.0),
-        ("int8-qdq", "blocks.2.mlp.0.input.scale", 8.0),
+        ("int8-qdq", "blocks.2.mlp.0.weight.scale", 8.0),
     ],
 )
 def test_one_spoiled_tensor_fails_the_gate_of_each_onnx_stage(

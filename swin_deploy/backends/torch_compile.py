@@ -43,7 +43,9 @@ class TorchCompile:
         import torch
 
         from swin_deploy.model.deployment import open_deployment
+        from swin_deploy.torch_versions import quiet_inductor
 
+        quiet_inductor()
         device = torch_device()
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False

@@ -7,13 +7,14 @@ it belongs, `node_MatMul_217` does not.
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["name_by_module", "set_metadata"]
+__all__ = ["name_batch_axis", "name_by_module", "set_metadata"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -46,6 +47,18 @@ def name_by_module(model: ModelProto) -> None:
             node.input[position] = renamed.get(value_name, value_name)
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
+
+
+def name_batch_axis(model: ModelProto) -> None:
+    """Call the free first axis of the input `batch` in every shape, where the exporter has a symbol of its own."""
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    if not symbol:
+        return
+    whole = re.compile(rf"\b{re.escape(symbol)}\b")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = whole.sub("batch", axis.dim_param)
 
 
 def set_metadata(model: ModelProto, **entries: str) -> None:

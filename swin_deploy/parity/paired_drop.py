@@ -78,7 +78,8 @@ def interval(lost: int, won: int, images: int, z: float = ONE_SIDED_95) -> tuple
     def reach(first: float, second: float) -> float:
         return math.sqrt(first**2 - 2 * correlation * first * second + second**2)
 
-    return p - q - reach(p - p_low, q_high - q), p - q + reach(p_high - p, q - q_low)
+    lower, upper = p - q - reach(p - p_low, q_high - q), p - q + reach(p_high - p, q - q_low)
+    return max(-1.0, lower), min(1.0, upper)
 
 
 def _wilson(share: float, count: int, z: float) -> tuple[float, float]:

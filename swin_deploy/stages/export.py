@@ -62,7 +62,7 @@ class Export:
 
         from swin_deploy.model.deployment import open_deployment
         from swin_deploy.onnx_graph.census import graph_facts
-        from swin_deploy.onnx_graph.names import name_by_module, set_metadata
+        from swin_deploy.onnx_graph.names import name_batch_axis, name_by_module, set_metadata
         from swin_deploy.torch_versions import export_onnx, export_program
 
         deployment = open_deployment(parent.path)
@@ -70,6 +70,7 @@ class Export:
         export_onnx(program, out, OPSET)
         model = onnx.load(out)
         name_by_module(model)
+        name_batch_axis(model)
         set_metadata(model, profile="strong", precision="fp32", spec=deployment.spec.to_json())
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, out)

@@ -295,7 +295,8 @@ def test_a_v1_window_that_contradicts_the_bias_tables_is_noticed(tmp_path: Path)
 
 
 def test_a_v1_window_that_was_clipped_in_training_is_not_used_on_a_larger_map() -> None:
-    # Windows 7 and, in the last stage, 4: as trained with a 4x4 map there. A larger map would need rows that do not exist.
+    # Windows 7 and, in the last stage, 4: as trained with a 4x4 map there. A larger map would need rows that are not
+    # in the table.
     from swin_deploy.checkpoint.keys import KeyTable
     from swin_deploy.checkpoint.sidecar import ArchitectureHints
     from swin_deploy.checkpoint.spec import StageSpec

@@ -95,7 +95,7 @@ def live(family: str, **arguments: Any) -> Any:
         ),
         # A window that the last stage's map of 7x7 clips, so that its pretrained window is 7 as well.
         ("v2", {"window_size": 14}, ArchitectureHints((28, 28), (14, 14), ((0, 0),))),
-        ("v1", {"window_size": 14}, HINTS),
+        ("v1", {"window_size": 14}, ArchitectureHints((28, 28), (14, 14))),
         ("v1", {"mlp_ratio": 3.0, "embed_dim": 24, "num_heads": (3, 6)}, HINTS),
     ],
 )

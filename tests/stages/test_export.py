@@ -98,7 +98,7 @@ def test_no_reshape_bakes_the_batch_in(chain: Chain, name: str) -> None:
         assert all(axis > 0 for axis in shape[1:]) or shape[0] == 0, shape
     for value, rest in zip((*model.graph.input, *model.graph.output), ([3, 28, 28], [5]), strict=True):
         axes = value.type.tensor_type.shape.dim
-        assert axes[0].dim_param
+        assert axes[0].dim_param == "batch"
         assert [axis.dim_value for axis in axes[1:]] == rest
 
 
