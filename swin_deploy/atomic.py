@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from swin_deploy.errors import EnvironmentFault, ExplainedError
@@ -17,8 +17,6 @@ __all__ = ["disk_faults", "file_sha256", "replacing", "write_text"]
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 # A file stands where the folder should be, or a folder where the file should be, or the name is too long for the disk.
 _PLACE_ERRNOS = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
-
-
 _NOTHING_LEFT = 64 << 10  # bytes
 # How libraries that write with native code word a refusal of the disk, in exceptions of their own.
 _DISK_WORDS = tuple(os.strerror(number).lower() for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS))
@@ -75,7 +73,8 @@ def replacing(final: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             temporary.replace(final)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where not even the name was accepted, and never in place of the error itself
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(final: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.plan import Calibration
 from swin_deploy.recipe import Recipe
 
-__all__ = ["calibration_set", "evaluation_set", "preprocessing", "refuse_foreign_labels", "refuse_overlap"]
+__all__ = [
+    "balanced_images",
+    "calibration_set",
+    "evaluation_set",
+    "preprocessing",
+    "refuse_foreign_labels",
+    "refuse_overlap",
+]
 
 # What Swin's authors and timm evaluate with, for a checkpoint that says nothing and is shown made-up images only.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -53,7 +61,7 @@ def evaluation_set(recipe: Recipe, checkpoint: Checkpoint) -> EvaluationSet:
     """The images to judge on; synthetic ones without `--eval-data`."""
     if recipe.eval_data is None:
         return synthetic_evaluation(preprocessing(checkpoint, real_images=False), recipe.seed)
-    images = _images(recipe.eval_data, recipe.eval_images, recipe.seed, checkpoint)
+    images = balanced_images(recipe.eval_data, recipe.eval_images, recipe.seed, checkpoint.sidecar.classes)
     refuse_foreign_labels(images, checkpoint.reading.spec.classes, checkpoint.sidecar.classes)
     return EvaluationSet(images, preprocessing(checkpoint, real_images=True))
 
@@ -63,7 +71,7 @@ def calibration_set(recipe: Recipe, checkpoint: Checkpoint) -> Calibration | Non
     if not recipe.int8:
         return None
     assert recipe.calib_data is not None
-    images = _images(recipe.calib_data, recipe.calib_images, recipe.seed, checkpoint)
+    images = balanced_images(recipe.calib_data, recipe.calib_images, recipe.seed, checkpoint.sidecar.classes)
     return Calibration(images, preprocessing(checkpoint, real_images=True))
 
 
@@ -129,5 +137,9 @@ def _pixel_hashes(images: ImageSet) -> tuple[str, ...]:
     return tuple(hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest() for image in images)
 
 
-def _images(path: str, limit: int, seed: int, checkpoint: Checkpoint) -> ImageSet:
-    return open_images(Path(path), limit=limit or None, seed=seed, classes=checkpoint.sidecar.classes, verify=True)
+def balanced_images(path: str, limit: int, seed: int, classes: tuple[str, ...] | None) -> ImageSet:
+    """At most `limit` images (0: all), each decoded once, in an order whose every prefix is balanced over the classes.
+
+    Half precision and the smallest batch are judged on the first images only; sorted by class, these would be of one.
+    """
+    return open_images(Path(path), limit=limit or sys.maxsize, seed=seed, classes=classes, verify=True)

@@ -7,7 +7,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from calib.images import open_images
 from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
@@ -18,7 +17,7 @@ from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import compare, run_session
 from swin_deploy.pipeline import Listener, Silent, judge_view
 from swin_deploy.plan import ORACLE, Step, default_view
-from swin_deploy.request import refuse_foreign_labels
+from swin_deploy.request import balanced_images, refuse_foreign_labels
 from swin_deploy.stages.load import Load
 
 __all__ = ["artifact_of", "validate"]
@@ -72,7 +71,7 @@ def validate(
     if data is None:
         evaluation = synthetic_evaluation(preprocess)
     else:
-        opened = open_images(Path(data), limit=images or None, classes=tuple(classes) if classes else None, verify=True)
+        opened = balanced_images(data, images, int(manifest.recipe.get("seed", 0)), tuple(classes) if classes else None)
         evaluation = EvaluationSet(opened, preprocess)
     batch = tuple(int(size) for size in manifest.recipe["batch"])
     assert len(batch) == 3

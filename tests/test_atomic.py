@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
-from swin_deploy.errors import EnvironmentFault
+from swin_deploy.errors import BadInput, EnvironmentFault
 
 
 def names(folder: Path) -> list[str]:
@@ -67,13 +67,28 @@ def test_a_writer_that_wrote_nothing_is_our_own_bug_and_leaves_the_earlier_file(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES])
 def test_a_refusal_of_the_disk_is_a_fault_of_the_environment_that_names_the_file(tmp_path: Path, number: int) -> None:
-    with pytest.raises(EnvironmentFault, match="model.onnx could not be written") as caught:  # noqa: SIM117
+    with pytest.raises(EnvironmentFault, match=r"model\.onnx could not be written") as caught:  # noqa: SIM117
         with replacing(tmp_path / "model.onnx") as temporary:
             temporary.write_bytes(b"half")
             raise OSError(number, os.strerror(number))
     assert caught.value.exit_code == 6
     assert os.strerror(number) in str(caught.value)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_native_writers_own_exception_is_known_by_the_words_of_the_system(tmp_path: Path, number: int) -> None:
+    class NativeError(Exception): ...
+
+    with pytest.raises(EnvironmentFault, match=os.strerror(number)), replacing(tmp_path / "a.safetensors") as temporary:
+        temporary.write_bytes(b"half")
+        raise NativeError(f"I/O error: {os.strerror(number)} (os error {number})")
+    assert names(tmp_path) == []
+
+
+def test_an_explained_error_of_the_writer_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="the checkpoint"), replacing(tmp_path / "a.onnx"):
+        raise BadInput("the checkpoint says: No space left on device")
 
 
 def test_other_errors_of_the_operating_system_stay_what_they_are(tmp_path: Path) -> None:

@@ -91,8 +91,10 @@ def test_the_fingerprint_changes_with_images_labels_and_preprocessing_and_with_n
 
 
 def test_synthetic_images_are_64_unlabelled_seeded_and_said_to_be_synthetic() -> None:
-    first, again, other = synthetic_evaluation(PREPROCESS), synthetic_evaluation(PREPROCESS), synthetic_evaluation(
-        PREPROCESS, seed=1
+    first, again, other = (
+        synthetic_evaluation(PREPROCESS),
+        synthetic_evaluation(PREPROCESS),
+        synthetic_evaluation(PREPROCESS, seed=1),
     )
     assert (len(first), first.synthetic, first.labels) == (SYNTHETIC_IMAGES, True, None)
     assert SYNTHETIC_IMAGES == 64

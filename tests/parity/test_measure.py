@@ -60,9 +60,7 @@ def measured(function: Function, count: int = 40, batch: tuple[int, int, int] = 
 
 
 def failed(measurement: Measurement) -> bool:
-    return any(
-        found.verdict is Verdict.FAIL for found in judge(GATES[GateName.INT8], measurement.oracle, None, 1.0)
-    )
+    return any(found.verdict is Verdict.FAIL for found in judge(GATES[GateName.INT8], measurement.oracle, None, 1.0))
 
 
 def test_all_images_are_seen_at_the_usual_batch_and_some_at_the_two_others() -> None:
@@ -92,9 +90,7 @@ def test_the_outputs_are_those_of_the_images_in_their_order() -> None:
         ((1, 8, 32), 1, [1, 8, 32]),  # a single image
     ],
 )
-def test_every_call_has_one_of_the_profiles_batches(
-    batch: tuple[int, int, int], count: int, calls: list[int]
-) -> None:
+def test_every_call_has_one_of_the_profiles_batches(batch: tuple[int, int, int], count: int, calls: list[int]) -> None:
     session = FakeSession()
     found = run_session(session, images(count), batch)
     assert session.batches == calls
