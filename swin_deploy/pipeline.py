@@ -276,6 +276,21 @@ def _accuracy_untold(step: StepRecord) -> bool:
     return False
 
 
+def _clear(folder: Path, earlier: Manifest, keep: set[str]) -> None:
+    """Remove what an earlier run made and this one does not, so that no file in the folder is without its record."""
+    with disk_faults(folder):
+        for step in earlier.steps:
+            if step.file is None or step.file in keep:
+                continue
+            made = folder / step.file
+            for stale in (made, sidecar_path(made)):
+                stale.unlink(missing_ok=True)
+            for row in step.rows:
+                if row.outputs:
+                    (folder / row.outputs).unlink(missing_ok=True)
+        (folder / "report.md").unlink(missing_ok=True)
+
+
 def run(
     plan: tuple[Step, ...],
     recipe: Recipe,
@@ -307,12 +322,12 @@ def run(
     """
     with disk_faults(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    earlier = None
-    if resume:
-        try:
-            earlier = read_manifest(folder)
-        except ExplainedError:
-            earlier = None  # nothing usable to go on from: a resumed run then is a fresh one
+    try:
+        earlier = read_manifest(folder)
+    except ExplainedError:
+        earlier = None  # an empty folder, or nothing usable to go on from: a resumed run then is a fresh one
+    if earlier:
+        _clear(folder, earlier, keep={step.file for step in plan} if resume else set())
     checkpoint = Path(recipe.checkpoint)
     manifest = Manifest(
         recipe=configuration(recipe),
@@ -333,4 +348,6 @@ def run(
         },
     )
     write_text(folder / "recipe.toml", recipe.resolved().to_toml())
-    return Run(folder, recipe, evaluation, listener or Silent(), manifest, earlier).execute(plan, checkpoint)
+    return Run(folder, recipe, evaluation, listener or Silent(), manifest, earlier if resume else None).execute(
+        plan, checkpoint
+    )

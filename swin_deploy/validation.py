@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def validate(
     Returns:
         A manifest of two rows, oracle and artifact, with the exit status in `status`.
     """
-    if not math.isfinite(max_drop) or not 0 <= max_drop <= 100:
+    if not 0 <= max_drop <= 100:
         raise UsageFault(f"--max-drop {max_drop}", needed="percentage points, from 0 to 100")
     heard = listener or Silent()
     artifact, record, manifest = artifact_of(path)

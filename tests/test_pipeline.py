@@ -409,6 +409,15 @@ def test_a_full_disk_leaves_nothing_under_the_final_name_and_resume_goes_on(chec
     assert resumed.status == 0
 
 
+def test_what_an_earlier_run_left_and_this_one_does_not_make_is_removed(checkpoint, evaluation, tmp_path) -> None:
+    (tmp_path / "mine.txt").write_text("not a file of ours")
+    execute([load_step(), replace(fold_step(), stage=SpoiledFold())], checkpoint, evaluation, tmp_path)
+    assert (tmp_path / "deployment.safetensors.rejected").is_file()
+    execute([load_step()], checkpoint, evaluation, tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"mine.txt", "recipe.toml", "manifest.json", "reference.safetensors", "reference.oracle.npz"}
+
+
 def test_the_plan_of_every_target_has_parents_before_children_and_stages_that_can_read_them(checkpoint) -> None:
     images = image_set(4, seed=3)
     preprocess = Preprocess(

@@ -80,7 +80,9 @@ def test_its_options_exist() -> None:
     assert named <= known, named - known
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/cifar10/README.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/one_image.md", "examples/cifar10/README.md"]
+)
 def test_relative_links_and_named_files_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):

@@ -14,6 +14,7 @@ from swin_deploy.backends.tensorrt_builder import BatchProfile, BuildReport, bui
 from swin_deploy.backends.tensorrt_flavor import FLAVORS, import_flavor, package_unavailable
 from swin_deploy.errors import Unavailable, UsageFault
 from swin_deploy.stages.base import Produced
+from swin_deploy.versions import installed
 
 __all__ = ["Build"]
 
@@ -78,12 +79,13 @@ class Build:
         return ".rtx.plan" if self.flavor == "tensorrt_rtx" else ".plan"
 
     def tools(self) -> Mapping[str, str]:
-        """The builder's version, and for `tensorrt` the GPU that the plan is bound to; empty where it is missing."""
+        """The builder's version, if it is here, and for `tensorrt` the GPU that the plan is bound to."""
+        found = installed()
         try:
             module, _ = import_flavor(self.flavor)
         except Unavailable:
-            return {}
-        found = {self.flavor: str(module.__version__)}
+            return found
+        found[self.flavor] = str(module.__version__)
         if self.flavor == "tensorrt" and cuda_memory.unavailable() is None:
             found["gpu"] = f"{cuda_memory.device_name()} ({cuda_memory.compute_capability()})"
         return found

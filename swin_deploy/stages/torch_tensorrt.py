@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from swin_deploy.artifact import Artifact, Format, Precision
@@ -12,6 +11,7 @@ from swin_deploy.atomic import disk_faults
 from swin_deploy.backends import torch_tensorrt
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.stages.base import Produced
+from swin_deploy.versions import installed
 
 __all__ = ["TorchTensorRT"]
 
@@ -64,14 +64,8 @@ class TorchTensorRT:
         return ".torch-tensorrt.plan"
 
     def tools(self) -> Mapping[str, str]:
-        """Versions of those of the packages that are installed."""
-        found = {}
-        for distribution in _TOOLS:
-            try:
-                found[distribution] = metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                continue
-        return found
+        """See `Stage.tools`."""
+        return installed(*_TOOLS)
 
     def unavailable(self) -> str | None:
         """Why the stage cannot run on this machine, or `None`."""

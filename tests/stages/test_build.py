@@ -37,7 +37,7 @@ def test_a_real_build_leaves_a_plan_and_a_side_car_that_fits_it(tmp_path: Path) 
     rtx = pytest.importorskip("tensorrt_rtx")
     stage = Build("tensorrt_rtx", Precision.FP16, (1, 2, 4), ("8.6", "12.0"))
     assert stage.unavailable() is None
-    assert stage.tools() == {"tensorrt_rtx": rtx.__version__}
+    assert stage.tools()["tensorrt_rtx"] == rtx.__version__
     parent, out, final = _linear(tmp_path / "a.onnx"), tmp_path / ".partial-a.rtx.plan", tmp_path / "a.rtx.plan"
     produced = stage.run(parent, out)
     facts = produced.facts
@@ -99,7 +99,7 @@ def test_a_missing_package_makes_the_stage_unavailable_and_names_the_extra(
     monkeypatch.setitem(sys.modules, flavor, None)
     stage = Build(flavor, Precision.FP16, compute_capabilities=capabilities)
     assert f"swin-deploy[{extra}]" in str(stage.unavailable())
-    assert stage.tools() == {}
+    assert stage.flavor not in stage.tools()
 
 
 def test_only_tensorrt_needs_a_gpu_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
