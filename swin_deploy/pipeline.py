@@ -18,6 +18,7 @@ import numpy.typing as npt
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
 from swin_deploy.backends.plan_sidecar import sidecar_path
+from swin_deploy.checkpoint.sidecar import find_sidecar
 from swin_deploy.errors import ExplainedError, Unavailable
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
@@ -149,7 +150,10 @@ class Run:
 
     def _parent_sha(self, step: Step) -> str:
         made = self.manifest.step(step.parent)
-        return made.sha256 if made else str(self.manifest.checkpoint["sha256"])
+        if made:
+            return made.sha256
+        # What stands beside the checkpoint is part of it: a V2's window is in no tensor.
+        return key_of(self.manifest.checkpoint["sha256"], self.manifest.checkpoint["sidecar_sha256"])
 
     def _make(self, step: Step, record: StepRecord) -> tuple[StepRecord, bool]:
         """Run the stage, unless an earlier run left the very file."""
@@ -191,7 +195,10 @@ class Run:
             record.sha256,
             configuration(view.backend),
             view.backend.name,
-            installed("torch", "onnxruntime", "numpy"),
+            installed(
+                "torch", "onnxruntime", "numpy", "tensorrt", "tensorrt-rtx", "torch-tensorrt", "torch-tensorrt-rtx"
+            ),
+            self.manifest.machine["gpu"],
             self.evaluation.fingerprint,
             self.recipe.batch,
             view.limit,
@@ -329,6 +336,7 @@ def run(
     if earlier:
         _clear(folder, earlier, keep={step.file for step in plan} if resume else set())
     checkpoint = Path(recipe.checkpoint)
+    sidecar = find_sidecar(checkpoint)
     manifest = Manifest(
         recipe=configuration(recipe),
         target=target,
@@ -336,6 +344,7 @@ def run(
         checkpoint={
             "file": checkpoint.name,
             "sha256": file_sha256(checkpoint),
+            "sidecar_sha256": file_sha256(sidecar) if sidecar else None,
             "classes": list(classes) if classes else None,
         },
         evaluation={

@@ -300,6 +300,18 @@ def test_resume_reuses_what_did_not_change_and_remakes_what_did(checkpoint, eval
     assert third.step("deployment").rows[0].key != first.step("deployment").rows[0].key
 
 
+def test_a_changed_side_car_makes_everything_again(checkpoint, evaluation, tmp_path) -> None:
+    import shutil
+
+    mine = Path(shutil.copy(checkpoint, tmp_path / "tiny.safetensors"))
+    side = mine.with_suffix(".json")
+    shutil.copy(checkpoint.with_suffix(".json"), side)
+    first = execute([load_step()], mine, evaluation, tmp_path / "run")
+    side.write_text(json.dumps({"arguments": {"img_size": 28, "window_size": 7}}))
+    second = execute([load_step()], mine, evaluation, tmp_path / "run", resume=True)
+    assert first.steps[0].key != second.steps[0].key
+
+
 def test_a_resumed_run_judges_stored_outputs_by_the_gates_of_today(
     checkpoint, evaluation, tmp_path, monkeypatch
 ) -> None:

@@ -16,7 +16,7 @@ from calib.errors import BadData
 from calib.preprocess import Preprocess
 from swin_deploy.errors import BadInput
 
-__all__ = ["ArchitectureHints", "Sidecar", "read_sidecar"]
+__all__ = ["ArchitectureHints", "Sidecar", "find_sidecar", "read_sidecar"]
 
 Size = tuple[int, int]
 
@@ -72,16 +72,20 @@ class Sidecar:
     depths: tuple[int, ...] | None = None
 
 
+def find_sidecar(checkpoint: Path) -> Path | None:
+    """The JSON that belongs to `checkpoint`, `None` when there is none."""
+    candidates = (checkpoint.with_suffix(".json"), checkpoint.with_name("config.json"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def read_sidecar(checkpoint: Path) -> Sidecar:
     """Find and read the JSON that belongs to `checkpoint`; an empty `Sidecar` when there is none.
 
     Raises:
         BadInput: the file is there and cannot be understood.
     """
-    for path in (checkpoint.with_suffix(".json"), checkpoint.with_name("config.json")):
-        if path.is_file():
-            break
-    else:
+    path = find_sidecar(checkpoint)
+    if path is None:
         return Sidecar()
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))

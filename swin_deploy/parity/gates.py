@@ -10,6 +10,7 @@ from typing import Any
 
 from swin_deploy.parity.distances import Distance
 from swin_deploy.parity.paired_drop import PairedDrop
+from swin_deploy.parity.score_interval import wilson
 
 __all__ = ["GATES", "TASK_IMAGES", "Gate", "GateName", "Judgement", "Verdict", "judge", "worst"]
 
@@ -119,13 +120,20 @@ def judge(
     found.append(
         Judgement(
             "agreement",
-            Verdict.PASS if largest.agreement >= gate.agreement else Verdict.FAIL,
+            _share_verdict(largest, gate.agreement),
             f"{100 * largest.agreement:.2f} % of {largest.images} images, gate {100 * gate.agreement:g} %",
         )
     )
     if gate.task and drop is not None and drop.images >= TASK_IMAGES:
         found.append(_judge_drop(drop, max_drop))
     return tuple(found)
+
+
+def _share_verdict(seen: Distance, needed: float) -> Verdict:
+    """A share below the gate fails only where chance does not explain it: one image of 64 is 1.6 %."""
+    if seen.agreement >= needed:
+        return Verdict.PASS
+    return Verdict.FAIL if wilson(seen.agreement, seen.images)[1] < needed else Verdict.INCONCLUSIVE
 
 
 def _judge_drop(drop: PairedDrop, margin: float) -> Judgement:

@@ -22,11 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from swin_deploy.parity.distances import decisions
+from swin_deploy.parity.score_interval import ONE_SIDED_95, wilson
 
-__all__ = ["ONE_SIDED_95", "PairedDrop", "interval", "paired_drop"]
-
-# The 95 % quantile of the standard normal distribution.
-ONE_SIDED_95 = 1.6448536269514722
+__all__ = ["PairedDrop", "interval", "paired_drop"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ def interval(lost: int, won: int, images: int, z: float = ONE_SIDED_95) -> tuple
     if min(lost, won) < 0 or lost + won > images or images < 1:
         raise ValueError(f"{lost} lost and {won} won of {images} images")
     p, q = lost / images, won / images
-    p_low, p_high = _wilson(p, images, z)
-    q_low, q_high = _wilson(q, images, z)
+    p_low, p_high = wilson(p, images, z)
+    q_low, q_high = wilson(q, images, z)
     spread = (1 - p) * (1 - q)
     correlation = -math.sqrt(p * q / spread) if spread > 0 else 0.0
 
@@ -80,13 +78,6 @@ def interval(lost: int, won: int, images: int, z: float = ONE_SIDED_95) -> tuple
 
     lower, upper = p - q - reach(p - p_low, q_high - q), p - q + reach(p_high - p, q - q_low)
     return max(-1.0, lower), min(1.0, upper)
-
-
-def _wilson(share: float, count: int, z: float) -> tuple[float, float]:
-    """Wilson's score limits of a share of `count` images."""
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 def paired_drop(

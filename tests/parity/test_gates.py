@@ -84,9 +84,18 @@ def test_the_gate_itself_passes_and_the_next_number_below_fails_for_noise(seen: 
     assert verdicts({8: replace(GOOD, sqnr_db=float(seen))})["sqnr"] is verdict
 
 
-@pytest.mark.parametrize(("seen", "verdict"), [(0.98, Verdict.PASS), (np.nextafter(0.98, 0), Verdict.FAIL)])
-def test_the_gate_itself_passes_and_the_next_number_below_fails_for_agreement(seen: float, verdict: Verdict) -> None:
-    assert verdicts({8: replace(GOOD, agreement=float(seen))})["agreement"] is verdict
+@pytest.mark.parametrize(
+    ("images", "seen", "verdict"),
+    [
+        (2000, 0.98, Verdict.PASS),
+        (2000, 0.9795, Verdict.INCONCLUSIVE),  # Wilson's upper limit is 0.9841
+        (2000, 0.974, Verdict.FAIL),  # 0.9792
+        (64, 62 / 64, Verdict.INCONCLUSIVE),  # two images of 64
+        (64, 58 / 64, Verdict.FAIL),
+    ],
+)
+def test_agreement_fails_only_where_chance_does_not_explain_it(images: int, seen: float, verdict: Verdict) -> None:
+    assert verdicts({8: replace(GOOD, images=images, agreement=seen)})["agreement"] is verdict
 
 
 def test_agreement_is_read_where_most_images_were_shown() -> None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swin_deploy.parity.paired_drop import ONE_SIDED_95, PairedDrop, interval, paired_drop
+from swin_deploy.parity.paired_drop import PairedDrop, interval, paired_drop
+from swin_deploy.parity.score_interval import ONE_SIDED_95, wilson
 
 Bounds = Callable[[int, int, int], tuple[float, float]]
 Z2 = ONE_SIDED_95**2
@@ -213,3 +214,11 @@ def test_nothing_to_judge_is_refused() -> None:
 def test_it_stands_in_the_manifest_as_plain_numbers() -> None:
     found = paired_drop(one_hot(0, 1), one_hot(0, 0), np.array([0, 0]))
     assert PairedDrop(**json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+
+
+def test_wilsons_limits_are_those_of_a_hand_computed_case() -> None:
+    # 1 of 10 at z = 2: centre (0.1 + 0.2) / 1.4, reach 2 * sqrt(0.009 + 0.01) / 1.4.
+    low, high = wilson(0.1, 10, z=2.0)
+    assert low == pytest.approx((0.3 - 2 * 0.019**0.5) / 1.4)
+    assert high == pytest.approx((0.3 + 2 * 0.019**0.5) / 1.4)
+    assert wilson(1.0, 64)[0] < 1.0 and wilson(0.0, 64)[1] > 0.0
