@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import NoReturn
 
@@ -56,6 +57,9 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process with its documented status."""
+    if hasattr(signal, "SIGPIPE"):
+        # `| head` then ends us as it ends any Unix program, and never with a status that means something else.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(status_of(sys.argv[1:]))
 
 
@@ -82,10 +86,12 @@ def status_of(arguments: list[str]) -> int:
     except MemoryError:
         _say("Error: memory ran out. Needed: more free memory. Lower the usual batch with --batch and try --resume.")
         return 6
-    except BrokenPipeError:
-        # Whoever read our output went away (`| head`): nothing is wrong, and nobody is left to tell.
-        sys.stderr.close()
-        return 0
+    except RuntimeError as error:
+        # PyTorch has no MemoryError for a CPU, and importing it here only to ask would cost every other error a second.
+        if "not enough memory" not in str(error) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        _say(f"Error: memory ran out: {str(error).splitlines()[0]}. Lower the batches with --batch and try --resume.")
+        return 6
 
 
 def _interrupted() -> int:

@@ -19,7 +19,7 @@ class Size(click.ParamType):  # type: ignore[type-arg] # generic in late release
         """Parse, or fail with what was seen."""
         if isinstance(value, tuple):
             return value
-        found = re.fullmatch(r"(\d+)(?:x(\d+))?", value.strip())
+        found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", value.strip())
         if not found or int(found[1]) < 1 or int(found[2] or found[1]) < 1:
             self.fail(f"{value!r} is no size: N or HxW, e.g. 224 or 800x1344", param, ctx)
         return int(found[1]), int(found[2] or found[1])
@@ -35,7 +35,7 @@ class Batches(click.ParamType):  # type: ignore[type-arg] # generic in late rele
         if isinstance(value, tuple):
             return value
         parts = value.split(",")
-        if len(parts) not in (1, 3) or not all(part.strip().isdigit() for part in parts):
+        if len(parts) not in (1, 3) or not all(re.fullmatch(r"[0-9]+", part.strip()) for part in parts):
             self.fail(f"{value!r} is no batch profile: MIN,OPT,MAX or one number, e.g. 1,8,32", param, ctx)
         low, *rest = [int(part) for part in parts]
         return (low, *rest) if rest else (low, low, low)  # type: ignore[return-value]

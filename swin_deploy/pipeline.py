@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,11 +21,11 @@ from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
 from swin_deploy.backends.plan_sidecar import sidecar_path
 from swin_deploy.checkpoint.sidecar import find_sidecar
-from swin_deploy.errors import ExplainedError, Unavailable
+from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
 from swin_deploy.parity.evaluation import EvaluationSet
-from swin_deploy.parity.gates import GATES, GateName, Judgement, Verdict, judge, worst
+from swin_deploy.parity.gates import GATES, Judgement, Verdict, judge, worst
 from swin_deploy.parity.measure import Measurement, Outputs, compare, run_session
 from swin_deploy.plan import ORACLE, Step, View
 from swin_deploy.recipe import Recipe
@@ -88,25 +90,34 @@ class Run:
     earlier: Manifest | None = None
     _logits: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     _artifacts: dict[str, Artifact] = field(default_factory=dict)
-    _rejected: set[str] = field(default_factory=set)
+    _absent: dict[str, str] = field(default_factory=dict)  # artifact to why nothing can be built on it
 
     def execute(self, plan: tuple[Step, ...], checkpoint: Path) -> Manifest:
         """Run every step and return the finished manifest."""
         started = time.perf_counter()
         self._artifacts["checkpoint"] = Artifact("checkpoint", checkpoint, Format.SOURCE, Precision.FP32)
+        self._write(plan)
         for step in plan:
-            record, reused = self._step(step)
+            record, reused = self._step(step, plan)
             self.manifest = replace(
                 self.manifest, steps=(*self.manifest.steps, record), seconds=time.perf_counter() - started
             )
-            write_manifest(self.manifest, self.folder)
+            self._write(plan)
             self.listener.step_finished(record, reused)
         status, verdict = conclude(self.manifest, self.recipe.require)
         self.manifest = replace(self.manifest, status=status, verdict=verdict, seconds=time.perf_counter() - started)
         write_manifest(self.manifest, self.folder)
         return self.manifest
 
-    def _step(self, step: Step) -> tuple[StepRecord, bool]:
+    def _write(self, plan: tuple[Step, ...], unfinished: StepRecord | None = None) -> None:
+        """Write what is known: this run's steps, and of an earlier run those that may still be reused."""
+        done = [*self.manifest.steps, *([unfinished] if unfinished else [])]
+        names = {record.artifact for record in done}
+        planned = {step.artifact for step in plan} - names
+        waiting = [step for step in (self.earlier.steps if self.earlier else ()) if step.artifact in planned]
+        write_manifest(replace(self.manifest, steps=(*done, *waiting)), self.folder)
+
+    def _step(self, step: Step, plan: tuple[Step, ...]) -> tuple[StepRecord, bool]:
         parent_sha = self._parent_sha(step)
         config, tools = configuration(step.stage), dict(step.stage.tools())
         form, precision = step.stage.produces
@@ -121,16 +132,15 @@ class Run:
             format=form.value,
             precision=precision.value,
         )
-        if step.parent in self._rejected or step.parent not in self._artifacts:
-            self._rejected.add(step.artifact)
-            why = "failed its gate" if step.parent in self._rejected else "was not made"
-            return replace(record, skipped=f"its parent {step.parent} {why}"), False
-        reason = step.stage.unavailable()
+        reason = self._absent.get(step.parent) or step.stage.unavailable()
         if reason:
-            if not step.optional:
+            if not step.optional and step.parent not in self._absent:
                 raise Unavailable(f"stage {step.stage.name} cannot run here: {reason}")
+            self._absent[step.artifact] = f"its parent {step.artifact} was not made"
+            _remove(self.folder / step.file)
             return replace(record, skipped=reason), False
         record, reused = self._make(step, record)
+        self._write(plan, record)  # before it is measured, which may be interrupted: no file is without its record
         assert record.file is not None
         artifact = Artifact(step.artifact, self.folder / record.file, form, precision, step.parent)
         rows = []
@@ -140,10 +150,8 @@ class Run:
             rows.append(row)
         record = record.with_rows(tuple(rows))
         if record.verdict is Verdict.FAIL:
-            self._rejected.add(step.artifact)
-            rejected = artifact.path.with_name(artifact.path.name + ".rejected")
-            artifact.path.replace(rejected)
-            record = replace(record, file=rejected.name)
+            self._absent[step.artifact] = f"its parent {step.artifact} failed its gate"
+            record = replace(record, file=_set_aside(artifact.path).name)
         else:
             self._artifacts[step.artifact] = artifact
         return record, reused
@@ -159,11 +167,13 @@ class Run:
         """Run the stage, unless an earlier run left the very file."""
         final = self.folder / step.file
         before = self.earlier.step(step.artifact) if self.earlier else None
-        unchanged = before and before.key == record.key and before.file == step.file and final.is_file()
-        if before and unchanged and file_sha256(final) == before.sha256:
-            return before.with_rows(()), True
+        if before and before.key == record.key and before.file:
+            # A rejected file is judged again: a gate's margin may have changed, and the file has not.
+            _take_back(self.folder / before.file, final)
+            if final.is_file() and file_sha256(final) == before.sha256:
+                return replace(before.with_rows(()), file=step.file), True
         self.listener.stage_started(step)
-        final.with_name(final.name + ".rejected").unlink(missing_ok=True)
+        _remove(final)
         parent = self._artifacts[step.parent]
         assert (parent.format, parent.precision) in step.stage.accepts, f"{step.artifact} cannot read {parent.name}"
         started = time.perf_counter()
@@ -228,10 +238,9 @@ class Run:
         before = self.earlier.step(step.artifact) if self.earlier else None
         old = next((row for row in before.rows if row.label == view.label), None) if before else None
         if old and old.key == key and path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                if str(stored["key"]) == key:
-                    by_batch = {int(name[1:]): stored[name] for name in stored.files if name != "key"}
-                    return Outputs(by_batch, usual, old.seconds), old.seconds, True
+            by_batch = _stored_outputs(path, key)
+            if by_batch is not None:
+                return Outputs(by_batch, usual, old.seconds), old.seconds, True
         self.listener.view_started(step, view)
         with view.backend.open(artifact) as session:
             outputs = run_session(session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress)
@@ -239,6 +248,47 @@ class Run:
             arrays: dict[str, Any] = {f"b{size}": array for size, array in outputs.by_batch.items()}
             np.savez(handle, key=np.array(key), **arrays)
         return outputs, outputs.seconds, False
+
+
+def _stored_outputs(path: Path, key: str) -> dict[int, npt.NDArray[np.float32]] | None:
+    """What an earlier run measured under `key`, or `None` when the file is another's or damaged."""
+    try:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            return {int(name[1:]): stored[name] for name in stored.files if name != "key"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None  # then it is measured again
+
+
+def _rejected_name(final: Path) -> Path:
+    return final.with_name(final.name + ".rejected")
+
+
+def _set_aside(final: Path) -> Path:
+    """Rename a file that failed its gate, with its side-car, so that nobody deploys it by accident."""
+    rejected = _rejected_name(final)
+    with disk_faults(final):
+        final.replace(rejected)
+        if sidecar_path(final).is_file():
+            sidecar_path(final).replace(sidecar_path(rejected))
+    return rejected
+
+
+def _take_back(rejected: Path, final: Path) -> None:
+    """Undo `_set_aside`."""
+    if rejected == _rejected_name(final) and rejected.is_file():
+        rejected.replace(final)
+        if sidecar_path(rejected).is_file():
+            sidecar_path(rejected).replace(sidecar_path(final))
+
+
+def _remove(final: Path) -> None:
+    """Remove a file of an earlier run, whether it passed or not, with its side-car."""
+    with disk_faults(final):
+        for made in (final, _rejected_name(final)):
+            made.unlink(missing_ok=True)
+            sidecar_path(made).unlink(missing_ok=True)
 
 
 def judge_view(view: View, measurement: Measurement, max_drop: float) -> tuple[Verdict, tuple[Judgement, ...]]:
@@ -255,45 +305,66 @@ def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
     if failed:
         names = ", ".join(step.artifact for step in failed)
         return 4, f"FAIL: {names} did not pass its gate" if len(failed) == 1 else f"FAIL: {names} failed their gates"
+    untold = _accuracy_untold(manifest)
     engines = [row for step in manifest.steps for row in step.rows if row.label == "engine"]
     if "engine" in require and (not engines or any(row.verdict is Verdict.SKIPPED for row in engines)):
         reason = next((row.reason for row in engines if row.verdict is Verdict.SKIPPED), "no engine was built")
         return 3, f"an executed engine is required, and was not executed: {reason}"
     unclear = [step.artifact for step in manifest.steps if step.verdict is Verdict.INCONCLUSIVE]
-    if "accuracy" in require:
-        untold = [step.artifact for step in manifest.steps if _accuracy_untold(step)]
-        if unclear or untold:
-            return 4, "accuracy is required, and was not shown for: " + ", ".join(unclear + untold)
+    if "accuracy" in require and (unclear or untold):
+        return 4, "accuracy is required, and was not shown for: " + ", ".join([*unclear, *untold])
     skipped = sum(row.verdict is Verdict.SKIPPED for step in manifest.steps for row in step.rows)
     skipped += sum(bool(step.skipped) for step in manifest.steps)
-    parts = ["PASS: every gate that could be judged here passed"]
     if unclear:
-        parts.append(f"INCONCLUSIVE: {', '.join(unclear)}")
+        parts = [f"INCONCLUSIVE: {', '.join(unclear)}; more images would tell; every other gate judged here passed"]
+    else:
+        parts = ["PASS: every gate that could be judged here passed"]
+    if untold:
+        parts.append(f"top-1 accuracy NOT JUDGED for {', '.join(untold)}")
     if skipped:
         parts.append(f"{skipped} SKIPPED (not executed, so not proven)")
     return 0, "; ".join(parts)
 
 
-def _accuracy_untold(step: StepRecord) -> bool:
-    """Whether an executed, task-gated row had no labelled images to judge the drop on."""
-    for row in step.rows:
-        gated = row.gate is not None and GATES[GateName(row.gate)].task and row.verdict is not Verdict.SKIPPED
-        if gated and all(check["check"] != "top1-drop" for check in row.judgements):
-            return True
-    return False
+def _accuracy_untold(manifest: Manifest) -> list[str]:
+    """The precisions of which no executed row had labelled images enough to judge its top-1 drop."""
+    precisions: dict[str, bool] = {}
+    for step in manifest.steps:
+        if step.artifact == ORACLE:
+            continue
+        told = any(check["check"] == "top1-drop" for row in step.rows for check in row.judgements)
+        precisions[step.precision] = precisions.get(step.precision, False) or told
+    return [precision for precision, told in precisions.items() if not told]
+
+
+def _refuse_overwriting(recipe: Recipe, plan: tuple[Step, ...], folder: Path) -> None:
+    """A run must not write over what it reads.
+
+    Raises:
+        UsageFault: an input has the name of one of the run's own files.
+    """
+    written = {(folder / step.file).resolve() for step in plan}
+    for given in (recipe.checkpoint, recipe.calib_data, recipe.eval_data):
+        if given and Path(given).resolve() in written:
+            raise UsageFault(
+                f"{given} would be overwritten by this run",
+                needed="inputs outside the run's folder",
+                do="Choose another --out",
+            )
 
 
 def _clear(folder: Path, earlier: Manifest, keep: set[str]) -> None:
     """Remove what an earlier run made and this one does not, so that no file in the folder is without its record."""
+    outputs = folder / _OUTPUTS
     with disk_faults(folder):
         for step in earlier.steps:
-            if step.file is None or step.file in keep:
+            name = (step.file or "").removesuffix(".rejected")
+            # A manifest is a file that anybody may have written: only names within the folder are followed.
+            if not name or name != Path(name).name or name in keep:
                 continue
-            made = folder / step.file
-            for stale in (made, sidecar_path(made)):
-                stale.unlink(missing_ok=True)
+            _remove(folder / name)
             for row in step.rows:
-                if row.outputs:
+                if row.outputs and (outputs / Path(row.outputs).name) == folder / row.outputs:
                     (folder / row.outputs).unlink(missing_ok=True)
         (folder / "report.md").unlink(missing_ok=True)
 
@@ -327,14 +398,13 @@ def run(
     Raises:
         ExplainedError: a stage could not do its work; what was finished before stands in the manifest.
     """
+    _refuse_overwriting(recipe, plan, folder)
     with disk_faults(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         earlier = read_manifest(folder)
     except ExplainedError:
         earlier = None  # an empty folder, or nothing usable to go on from: a resumed run then is a fresh one
-    if earlier:
-        _clear(folder, earlier, keep={step.file for step in plan} if resume else set())
     checkpoint = Path(recipe.checkpoint)
     sidecar = find_sidecar(checkpoint)
     manifest = Manifest(
@@ -356,7 +426,11 @@ def run(
             "preprocess": evaluation.preprocess.to_json(),
         },
     )
-    write_text(folder / "recipe.toml", recipe.resolved().to_toml())
+    write_text(folder / "recipe.toml", replace(recipe.resolved(), target=target).to_toml())
+    if earlier:
+        if not resume:
+            write_manifest(manifest, folder)  # first, so that an interruption leaves no old verdict behind
+        _clear(folder, earlier, keep={step.file for step in plan} if resume else set())
     return Run(folder, recipe, evaluation, listener or Silent(), manifest, earlier if resume else None).execute(
         plan, checkpoint
     )

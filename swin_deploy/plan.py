@@ -138,6 +138,11 @@ def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> t
             needed="rtx, tensorrt or onnxruntime: INT8 goes through ONNX with explicit Q/DQ",
             do="Leave --int8 out or choose another --target",
         )
+    if "trt86" in recipe.profile and target in ("torch", "torch-tensorrt"):
+        raise UsageFault(
+            f"--profile trt86 with --target {target}",
+            needed="a target that goes through ONNX: rtx, tensorrt or onnxruntime",
+        )
     largest = recipe.batch[2]
     engine_profile = import_flavor("tensorrt")[1].profile if target == "tensorrt" else "strong"
     profiles = {*recipe.profile, engine_profile}
@@ -181,9 +186,10 @@ def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> t
 def default_view(artifact: Artifact) -> View:
     """How `validate` and `bench` execute an artifact on its own, and which gate judges it."""
     precision = artifact.precision
+    slow = precision in (Precision.FP16, Precision.BF16) and cuda_memory.unavailable() is not None
     return {
         Format.CHECKPOINT: View("oracle", TorchEager(), None),
-        Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision]),
+        Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision], HALF_IMAGES if slow else None),
         Format.AOTINDUCTOR: View("package", AotInductor(), _GATE_OF_TORCH[precision]),
         Format.ONNX: View("graph", OnnxRuntime(literal=precision is Precision.INT8), _GATE_OF_GRAPH[precision]),
         Format.RTX_PLAN: View("engine", TensorRTBackend("tensorrt_rtx"), _GATE_OF_ENGINE[precision]),

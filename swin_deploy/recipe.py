@@ -96,8 +96,11 @@ class Recipe:
         self._check_paths()
         if "accuracy" in self.require and not self.eval_data:
             raise UsageFault("--require accuracy without --eval-data", needed="labelled evaluation images")
-        if not self.sm or not all(re.fullmatch(r"\d+\.\d", entry) for entry in self.sm):
-            raise UsageFault(f"--sm {','.join(self.sm)}", needed="compute capabilities, for example --sm 8.6,8.9,12.0")
+        readable = all(re.fullmatch(r"[0-9]+\.[0-9]", entry) for entry in self.sm)
+        if not self.sm or not readable or len(set(self.sm)) != len(self.sm):
+            raise UsageFault(
+                f"--sm {','.join(self.sm)}", needed="compute capabilities, each once, for example --sm 8.6,8.9,12.0"
+            )
 
     def _check_numbers(self) -> None:
         # A margin of NaN, which is in no range, would call every drop INCONCLUSIVE, an infinite one every drop PASS.

@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-__all__ = ["compile_package", "count_operators", "export_onnx", "export_program", "load_package", "quiet_inductor"]
+__all__ = [
+    "compile_package",
+    "count_operators",
+    "exact_fp32",
+    "export_onnx",
+    "export_program",
+    "load_package",
+    "out_of_memory",
+    "quiet_inductor",
+]
 
 
 def export_program(module: nn.Module, image_size: tuple[int, int], largest_batch: int, device: str) -> ExportedProgram:
@@ -52,7 +61,23 @@ def compile_package(program: ExportedProgram, path: Path) -> None:
     import torch._inductor
 
     quiet_inductor()
+    exact_fp32()
     torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def exact_fp32() -> None:
+    """Turn TF32 off: it is PyTorch's default for convolutions, and would make FP32 itself wrong by about 1e-3."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch says that memory ran out: on a CPU only the message tells."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def quiet_inductor() -> None:

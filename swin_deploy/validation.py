@@ -68,7 +68,7 @@ def validate(
     preprocess = Preprocess.from_json(manifest.evaluation["preprocess"])
     classes = manifest.checkpoint.get("classes")
     if data is None:
-        evaluation = synthetic_evaluation(preprocess)
+        evaluation = synthetic_evaluation(preprocess, int(manifest.recipe.get("seed", 0)))
     else:
         opened = balanced_images(data, images, int(manifest.recipe.get("seed", 0)), tuple(classes) if classes else None)
         evaluation = EvaluationSet(opened, preprocess)
@@ -76,7 +76,8 @@ def validate(
     assert len(batch) == 3
     rows = []
     logits = None
-    for piece, made in ((oracle, oracle_record), (artifact, record)):
+    pieces = ((oracle, oracle_record), (artifact, record))
+    for piece, made in pieces if artifact.name != ORACLE else pieces[:1]:
         view = default_view(piece)
         row = Row(view.label, view.backend.name, view.gate.value if view.gate else None, Verdict.SKIPPED)
         reason = view.backend.unavailable(piece)
@@ -116,7 +117,7 @@ def validate(
             "labelled": evaluation.labels is not None,
             "fingerprint": evaluation.fingerprint,
         },
-        steps=tuple(rows) if artifact.name != ORACLE else tuple(rows[:1]),
+        steps=tuple(rows),
         status=status,
         verdict=verdict_line,
         seconds=sum(row.seconds for step in rows for row in step.rows),

@@ -190,7 +190,7 @@ def _refusal(job: BuildJob, traits: ApiTraits, log: CapturedLog) -> ExplainedErr
     if any(word in reason.lower() for word in _MEMORY_WORDS):
         return EnvironmentFault(
             f"{traits.package} ran out of memory while it built {job.onnx_path.name}: {reason}",
-            do="Close other programs, lower the largest batch, or set a smaller workspace",
+            do="Close other programs or lower the largest batch",
         )
     turing = "7.5" in job.compute_capabilities
     return BadInput(

@@ -229,7 +229,7 @@ def _run_child(job: BuildJob, time_limit_s: float, log_path: Path | None) -> Bui
                 raise EnvironmentFault(
                     f"{job.flavor} took more than {time_limit_s:g} s for {job.onnx_path.name} and was stopped",
                     needed="a build within the time limit",
-                    do="Raise the time limit, or name fewer compute capabilities",
+                    do="Name fewer compute capabilities, or build when the machine is less busy",
                 ) from None
         said = stderr_path.read_text(encoding="utf-8", errors="replace").strip()
         # The answer is renamed into place, so it is whole: a crash after it, while native objects die at exit, is moot.
@@ -264,7 +264,7 @@ def _out_of_memory(job: BuildJob, seen: str) -> EnvironmentFault:
     return EnvironmentFault(
         f"{seen} while {job.flavor} built {job.onnx_path.name}",
         needed="enough memory for the builder",
-        do="Close other programs, lower the largest batch, or set a smaller workspace",
+        do="Close other programs or lower the largest batch",
     )
 
 

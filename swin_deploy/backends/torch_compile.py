@@ -47,7 +47,5 @@ class TorchCompile:
 
         quiet_inductor()
         device = torch_device()
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
         model = open_deployment(artifact.path).to(device)
         return TorchSession(torch.compile(model, fullgraph=True, dynamic=True), device)

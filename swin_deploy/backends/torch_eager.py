@@ -38,14 +38,9 @@ class TorchEager:
         reason = self.unavailable(artifact)
         if reason:
             raise Unavailable(reason)
-        import torch
-
         from swin_deploy.checkpoint.load import open_reference
         from swin_deploy.model.deployment import open_deployment
 
         device = self.device or torch_device()
-        # TF32 would make the oracle itself wrong by about 1e-3; it is PyTorch's default for convolutions.
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
         opener = open_reference if artifact.format is Format.CHECKPOINT else open_deployment
         return TorchSession(opener(artifact.path).to(device), device)

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from swin_deploy.backends.base import Outputs
+from swin_deploy.errors import EnvironmentFault
+from swin_deploy.torch_versions import exact_fp32, out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +30,7 @@ class TorchSession:
     """A function from images to logits on one device."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], device: str) -> None:
+        exact_fp32()
         self._function, self._device = function, device
 
     def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
@@ -36,8 +39,17 @@ class TorchSession:
 
         # Tensors cannot be read-only, so read-only images are copied.
         batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        with torch.inference_mode():
-            logits = self._function(batch.to(self._device))
+        try:
+            with torch.inference_mode():
+                logits = self._function(batch.to(self._device))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise EnvironmentFault(
+                f"memory ran out on {self._device} at batch {len(images)}",
+                needed="more free memory, or a smaller batch",
+                do="Lower the batches with --batch and go on with --resume",
+            ) from error
         return {"logits": logits.float().cpu().numpy()}
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ silent pass-through. Source of the differences: the ONNX operator changelog.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,8 @@ def lower_to_opset17(model: ModelProto) -> ModelProto:
             raise _refused(f"operator {node.domain}.{node.op_type} ({node.name}) is of no standard domain")
         if node.op_type == "Gelu":
             nodes.extend(_erf_gelu(node, added))
+        elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            nodes.extend(_float_weight(node, constants, added))
         elif node.op_type in _REDUCTIONS and len(node.input) > 1:
             nodes.append(_attribute_axes(node, constants))
         else:
@@ -60,6 +62,30 @@ def lower_to_opset17(model: ModelProto) -> ModelProto:
     lowered.ir_version = 8  # the version that came with opset 17
     _require_valid(lowered)
     return lowered
+
+
+def _float_weight(node: NodeProto, constants: dict[str, np.ndarray], added: list[TensorProto]) -> list[NodeProto]:
+    """A weight's DequantizeLinear with the QuantizeLinear before it that TensorRT 8 wants.
+
+    TensorRT 8 refuses constants of the type INT8: weights are FP32 there, quantized by a node of the graph. The FP32
+    numbers are code * scale, so that the same codes come out of it.
+    """
+    from onnx import helper, numpy_helper
+
+    codes, scale = constants[node.input[0]], constants[node.input[1]]
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    shape = [-1 if position == axis else 1 for position in range(codes.ndim)] if scale.ndim else []
+    stem = node.output[0].removesuffix(".dq")
+    weight, quantized = f"{stem}.fp32", f"{stem}.q"
+    values = codes.astype(np.float32) * scale.reshape(shape)
+    added.append(numpy_helper.from_array(values, weight))
+    attributes: dict[str, Any] = {"axis": axis} if scale.ndim else {}
+    name = node.name.removesuffix("/DequantizeLinear") + "/QuantizeLinear"
+    quantize = helper.make_node("QuantizeLinear", [weight, *node.input[1:]], [quantized], name, **attributes)
+    kept = type(node)()
+    kept.CopyFrom(node)
+    kept.input[0] = quantized
+    return [quantize, kept]
 
 
 def _unchanged(node: NodeProto, model: ModelProto) -> NodeProto:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["insert_qdq"]
 
+# The smallest normal FP16: a scale below it loses digits, and codes made with it would saturate.
+_SMALLEST = float(np.finfo(np.float16).smallest_normal)
+
 
 def insert_qdq(model: ModelProto, chosen: Iterable[Linear], amax: Mapping[str, float]) -> ModelProto:
     """A copy of `model` in which the chosen linears multiply INT8.
@@ -66,7 +69,7 @@ def insert_qdq(model: ModelProto, chosen: Iterable[Linear], amax: Mapping[str, f
                 ),
             ]
         values = numpy_helper.to_array(weights[linear.weight])  # [inputs, outputs]
-        scales = _fp16(weight_scales(values, axis=1))
+        scales = _fp16(weight_scales(values, axis=1, smallest=_SMALLEST))
         stem = f"{linear.module}.weight"
         stored = constant(f"{stem}.int8", quantize(values, scales, axis=1))
         zero = constant(f"{stem}.zero_point", np.zeros(scales.shape, dtype=np.int8))
@@ -104,7 +107,7 @@ def _copy(node: NodeProto) -> NodeProto:
 
 
 def _fp16(scales: np.ndarray | np.float32) -> np.ndarray:
-    """Scales as FP32 numbers that FP16 holds exactly, and never zero."""
+    """Scales as FP32 numbers that FP16 holds exactly and at full precision."""
     if float(np.max(scales)) > float(np.finfo(np.float16).max):
         raise BadInput(
             f"an INT8 scale of {float(np.max(scales)):.4g}",
@@ -112,4 +115,4 @@ def _fp16(scales: np.ndarray | np.float32) -> np.ndarray:
             do="Look for an activation or a weight that explodes",
         )
     rounded = np.asarray(scales, dtype=np.float16)
-    return np.maximum(rounded, np.finfo(np.float16).smallest_subnormal).astype(np.float32)
+    return np.maximum(rounded, np.float16(_SMALLEST)).astype(np.float32)

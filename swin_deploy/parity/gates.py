@@ -58,7 +58,7 @@ class Gate:
 GATES: Mapping[GateName, Gate] = MappingProxyType(
     {
         GateName.FP32: Gate(sqnr_db=100.0, agreement=0.999, task=True),
-        GateName.FP16_NUMERICS: Gate(sqnr_db=60.0, agreement=0.98, task=False),
+        GateName.FP16_NUMERICS: Gate(sqnr_db=60.0, agreement=0.98, task=True),
         GateName.FP16_GRAPH: Gate(sqnr_db=60.0, agreement=0.98, task=True),
         GateName.FP16_ENGINE: Gate(sqnr_db=50.0, agreement=0.98, task=True),
         GateName.BF16: Gate(sqnr_db=35.0, agreement=0.95, task=True),

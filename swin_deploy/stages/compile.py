@@ -9,7 +9,7 @@ from pathlib import Path
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.errors import UsageFault
 from swin_deploy.stages.base import Produced
-from swin_deploy.versions import installed
+from swin_deploy.versions import installed, machine
 
 __all__ = ["Compile"]
 
@@ -47,7 +47,9 @@ class Compile:
 
     def tools(self) -> Mapping[str, str]:
         """See `Stage.tools`."""
-        return installed("torch", "triton")
+        here = machine()
+        # Machine code for this very device: a run resumed elsewhere must compile again.
+        return {**installed("torch", "triton"), "processor": here["processor"], "gpu": here["gpu"]}
 
     def unavailable(self) -> str | None:
         """See `Stage.unavailable`."""

@@ -236,7 +236,7 @@ def test_what_the_builder_refuses_is_told_in_its_words_with_a_hint_for_turing(tm
 
 
 def test_a_builder_that_ran_out_of_memory_is_a_fault_of_the_environment(tmp_path: Path, gpu: FakeDriver) -> None:
-    with pytest.raises(EnvironmentFault, match="smaller workspace"):
+    with pytest.raises(EnvironmentFault, match="largest batch"):
         _fake_build(tmp_path, "10.3.0", Precision.FP16, refuses="[virtualMemoryBuffer] Error Code 2: OutOfMemory")
 
 

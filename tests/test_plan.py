@@ -1,0 +1,109 @@
+"""The tree of a build: what each target and precision brings, and how single artifacts are judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.backends.onnxruntime import OnnxRuntime
+from swin_deploy.errors import Unavailable, UsageFault
+from swin_deploy.parity.gates import GateName
+from swin_deploy.plan import HALF_IMAGES, default_view, make_plan, resolve_target
+from swin_deploy.recipe import Recipe
+
+
+def files(recipe: Recipe, target: str) -> set[str]:
+    return {step.file for step in make_plan(recipe, target, None)}
+
+
+def test_without_a_precision_the_fp32_chain_ends_in_the_engine() -> None:
+    assert {"fp32.onnx", "fp32.rtx.plan"} <= files(Recipe("a"), "rtx")
+
+
+def test_each_precision_makes_a_chain_of_its_own() -> None:
+    made = files(Recipe("a", fp16=True, bf16=True), "rtx")
+    assert {"fp16.onnx", "fp16.rtx.plan", "bf16.onnx", "bf16.rtx.plan"} <= made
+    assert "fp32.rtx.plan" not in made
+
+
+def test_the_trt86_profile_is_lowered_from_the_simplified_graph() -> None:
+    plan = {step.artifact: step for step in make_plan(Recipe("a", profile=("strong", "trt86")), "onnxruntime", None)}
+    assert plan["fp32-trt86"].parent == "fp32"
+    assert "fp32-trt86" not in {step.artifact for step in make_plan(Recipe("a"), "onnxruntime", None)}
+
+
+def test_a_profile_of_onnx_without_onnx_is_refused() -> None:
+    with pytest.raises(UsageFault, match="trt86"):
+        make_plan(Recipe("a", profile=("trt86",)), "torch", None)
+
+
+@pytest.mark.parametrize("target", ["torch", "torch-tensorrt"])
+def test_int8_without_onnx_is_refused(target: str) -> None:
+    with pytest.raises(UsageFault, match="explicit Q/DQ"):
+        make_plan(Recipe("a", int8=True, calib_data="b"), target, None)
+
+
+def test_torch_tensorrt_converts_the_typed_deployment_form() -> None:
+    plan = {step.artifact: step for step in make_plan(Recipe("a", fp16=True), "torch-tensorrt", None)}
+    assert plan["fp16-engine"].parent == "deployment-fp16"
+    assert not any(step.file.endswith(".onnx") for step in plan.values())
+
+
+def test_tensorrt_8_builds_from_the_fp32_graph_and_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin_deploy import plan as module
+    from swin_deploy.backends.tensorrt_flavor import flavor_traits
+
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "8.6.1")))
+    steps = {step.artifact: step for step in make_plan(Recipe("a", fp16=True), "tensorrt", None)}
+    assert steps["fp16-engine"].parent == "fp32-trt86"
+    assert (Format.ONNX, Precision.FP32) in steps["fp16-engine"].stage.accepts
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "10.3.0")))
+    steps = {step.artifact: step for step in make_plan(Recipe("a", fp16=True), "tensorrt", None)}
+    assert steps["fp16-engine"].parent == "fp16" and "fp32-trt86" not in steps
+
+
+def test_auto_takes_what_is_there_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin_deploy import plan as module
+
+    here: set[str] = set()
+    monkeypatch.setattr(module, "package_unavailable", lambda package: None if package in here else "missing")
+    monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: "no GPU")
+    assert resolve_target("auto")[0] == "onnxruntime"
+    here.add("tensorrt_rtx")
+    assert resolve_target("auto")[0] == "rtx"
+    here.add("tensorrt")
+    assert resolve_target("auto")[0] == "rtx"  # full TensorRT builds for the GPU present, and there is none
+    monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: None)
+    assert resolve_target("auto")[0] == "tensorrt"
+    with pytest.raises(Unavailable, match="missing"):
+        here.clear()
+        resolve_target("rtx")
+
+
+@pytest.mark.parametrize(
+    ("form", "precision", "gate"),
+    [
+        (Format.DEPLOYMENT, Precision.FP32, GateName.FP32),
+        (Format.DEPLOYMENT, Precision.FP16, GateName.FP16_NUMERICS),
+        (Format.ONNX, Precision.FP16, GateName.FP16_GRAPH),
+        (Format.ONNX, Precision.INT8, GateName.INT8),
+        (Format.RTX_PLAN, Precision.FP16, GateName.FP16_ENGINE),
+        (Format.TENSORRT_PLAN, Precision.INT8, GateName.INT8),
+        (Format.AOTINDUCTOR, Precision.BF16, GateName.BF16),
+    ],
+)
+def test_every_kind_of_file_has_its_gate(form: Format, precision: Precision, gate: GateName) -> None:
+    assert default_view(Artifact("a", Path("a"), form, precision)).gate is gate
+
+
+def test_quantized_graphs_are_judged_literally_and_half_precision_on_a_subset_without_a_gpu(monkeypatch) -> None:
+    from swin_deploy import plan as module
+
+    view = default_view(Artifact("a", Path("a"), Format.ONNX, Precision.INT8))
+    assert view.backend == OnnxRuntime(literal=True)
+    monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: "no GPU")
+    assert default_view(Artifact("a", Path("a"), Format.DEPLOYMENT, Precision.FP16)).limit == HALF_IMAGES
+    monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: None)
+    assert default_view(Artifact("a", Path("a"), Format.DEPLOYMENT, Precision.FP16)).limit is None
