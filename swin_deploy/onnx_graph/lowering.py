@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_deploy.errors import BadInput
+from swin_deploy.onnx_graph.rebuild import replace_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -47,15 +48,8 @@ def lower_to_opset17(model: ModelProto) -> ModelProto:
             nodes.append(_attribute_axes(node, constants))
         else:
             nodes.append(_unchanged(node, model))
-    del lowered.graph.node[:]
-    lowered.graph.node.extend(nodes)
-    names = {tensor.name for tensor in lowered.graph.initializer}
-    lowered.graph.initializer.extend([tensor for tensor in added if tensor.name not in names])
-    used = {name for node in lowered.graph.node for name in node.input}
-    kept = [tensor for tensor in lowered.graph.initializer if tensor.name in used]
-    del lowered.graph.initializer[:]
-    lowered.graph.initializer.extend(kept)
-    del lowered.graph.value_info[:]
+    lowered.graph.initializer.extend(added)
+    replace_nodes(lowered, nodes)
     for entry in lowered.opset_import:
         if entry.domain == "":
             entry.version = OPSET

@@ -14,6 +14,7 @@ import numpy as np
 from calib.int8 import quantize, scale_from_amax, weight_scales
 from swin_deploy.errors import BadInput
 from swin_deploy.onnx_graph.linears import Linear
+from swin_deploy.onnx_graph.rebuild import replace_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -85,25 +86,8 @@ def insert_qdq(model: ModelProto, chosen: Iterable[Linear], amax: Mapping[str, f
         node = graph.node[linear.node]
         node.input[0], node.input[1] = f"{activations[linear.activation]}.dq", f"{stem}.dq"
     ordered = [piece for index, node in enumerate(graph.node) for piece in (*before.get(index, ()), node)]
-    kept_nodes = [_copy(node) for node in ordered]
-    del graph.node[:]
-    graph.node.extend(kept_nodes)
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    kept_copies = []
-    for tensor in kept:
-        twin = type(tensor)()
-        twin.CopyFrom(tensor)
-        kept_copies.append(twin)
-    del graph.initializer[:]
-    graph.initializer.extend(kept_copies)
+    replace_nodes(quantized, ordered)
     return quantized
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    twin = type(node)()
-    twin.CopyFrom(node)
-    return twin
 
 
 def _fp16(scales: np.ndarray | np.float32) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_deploy.errors import BadInput
+from swin_deploy.onnx_graph.rebuild import replace_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -88,21 +89,8 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
         # Conv admits BF16 from opset 22 on; what else changed since 20 for these operators is admitted types only.
         for entry in typed.opset_import:
             entry.version = max(entry.version, 22) if entry.domain == "" else entry.version
-    kept_nodes = [_copy(node) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(kept_nodes)
-    del graph.value_info[:]
-    used = {name for node in graph.node for name in node.input}
-    kept = [_copy(tensor) for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    replace_nodes(typed, nodes)
     return typed
-
-
-def _copy(message: Any) -> Any:
-    twin = type(message)()
-    twin.CopyFrom(message)
-    return twin
 
 
 def _rename(names: Any, old: str, new: str) -> None:
