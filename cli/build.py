@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cli.option_types import BATCHES, SIZE, SM, WORDS
+from cli.option_types import BATCHES, SIZE, SM, TRIPLE, WORDS
 
 __all__ = ["command"]
 
@@ -39,6 +39,14 @@ _PATH = click.Path(path_type=str)
 @click.option("--image-size", type=SIZE, help="N or HxW, where nothing beside the checkpoint tells, or to override.")
 @click.option("--window", type=SIZE, help="Swin V2's window, likewise.")
 @click.option("--pretrained-window", type=SIZE, help="Swin V2's pretrained window, likewise.")
+@click.option("--resize", type=click.Choice(["squash", "shorter-side"]), help="Preprocessing, where no JSON tells.")
+@click.option("--interpolation", type=click.Choice(["bilinear", "bicubic"]), help="Likewise.")
+@click.option(
+    "--resampler", type=click.Choice(["torch", "pillow"]), help="Likewise: torch without antialias, or Pillow."
+)
+@click.option("--crop-pct", type=float, help="Likewise: part of the resized side that the crop keeps.")
+@click.option("--mean", type=TRIPLE, help="Likewise, on the 0..1 scale.")
+@click.option("--std", type=TRIPLE, help="Likewise, on the 0..1 scale.")
 @click.option("--max-drop", type=float, default=1.0, show_default=True, help="Margin of top-1, percentage points.")
 @click.option("--require", type=WORDS, help="What exit status 0 must mean: engine (executed), accuracy (conclusive).")
 @click.option("--seed", type=int, default=0, show_default=True, help="For subsets and synthetic images.")

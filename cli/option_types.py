@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["BATCHES", "SIZE", "SM", "WORDS"]
+__all__ = ["BATCHES", "SIZE", "SM", "TRIPLE", "WORDS"]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
@@ -58,7 +58,24 @@ class Words(click.ParamType):  # type: ignore[type-arg] # generic in late releas
         return parts
 
 
+class Triple(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
+    """Three comma-separated numbers, for R, G and B."""
+
+    name = "r,g,b"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Parse, or fail with what was seen."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            red, green, blue = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no triple: R,G,B, e.g. 0.485,0.456,0.406", param, ctx)
+        return red, green, blue
+
+
 SIZE = Size()
 BATCHES = Batches()
+TRIPLE = Triple()
 SM = Words("sm", r"\d+\.\d", "8.6,8.9,12.0")
 WORDS = Words("list", r"[a-z0-9-]+", "engine,accuracy")

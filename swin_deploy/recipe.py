@@ -20,6 +20,7 @@ TARGETS = ("auto", "rtx", "tensorrt", "torch-tensorrt", "torch", "onnxruntime")
 REQUIREMENTS = ("engine", "accuracy")
 PROFILES = ("strong", "trt86")
 Size = tuple[int, int]
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class Recipe:
         image_size: Height and width in pixels, where no tensor or side-car tells, or to override.
         window: Swin V2's window, likewise.
         pretrained_window: Swin V2's pretrained window, likewise.
+        resize: How images were prepared, where no side-car tells, or to override it: see `calib.preprocess`. The
+            other five are of the same kind.
+        interpolation: Likewise.
+        resampler: Likewise.
+        crop_pct: Likewise.
+        mean: Likewise.
+        std: Likewise.
         max_drop: Margin of the top-1 gates, in percentage points.
         require: What must be shown for exit status 0: `engine` executed, `accuracy` conclusive.
         seed: For subsets and synthetic images.
@@ -64,6 +72,12 @@ class Recipe:
     image_size: Size | None = None
     window: Size | None = None
     pretrained_window: Size | None = None
+    resize: str | None = None
+    interpolation: str | None = None
+    resampler: str | None = None
+    crop_pct: float | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
     max_drop: float = 1.0
     require: tuple[str, ...] = ()
     seed: int = 0
@@ -179,11 +193,12 @@ def _value(path: Path, key: str, kind: str, value: Any) -> Any:
     fits: Mapping[str, Any] = {
         "bool": lambda: isinstance(value, bool),
         "int": lambda: isinstance(value, int) and not isinstance(value, bool),
-        "float": lambda: isinstance(value, (int, float)) and not isinstance(value, bool),
+        "float": lambda: _is_number(value),
         "str": lambda: isinstance(value, str),
         "tuple[str, ...]": lambda: isinstance(value, list) and all(isinstance(entry, str) for entry in value),
         "tuple[int, int, int]": lambda: _whole_numbers(value, 3),
         "Size": lambda: _whole_numbers(value, 2),
+        "Triple": lambda: isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)),
     }
     base = kind.removesuffix(" | None")
     if not fits[base]():
@@ -193,6 +208,10 @@ def _value(path: Path, key: str, kind: str, value: Any) -> Any:
             raise BadInput(f"recipe {path}: {key} is empty", needed="a path, or no such line")
         return str(path.parent.absolute() / value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _whole_numbers(value: Any, count: int) -> bool:

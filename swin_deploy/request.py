@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from calib.image_source import ArrayRow
 from calib.images import ImageSet, open_images
@@ -25,45 +28,48 @@ __all__ = [
     "refuse_overlap",
 ]
 
+_PREPROCESS_OPTIONS = ("resize", "interpolation", "resampler", "crop_pct", "mean", "std")
 # What Swin's authors and timm evaluate with, for a checkpoint that says nothing and is shown made-up images only.
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+_FOR_SYNTHETIC_IMAGES: Mapping[str, Any] = MappingProxyType(
+    {
+        "resize": "squash",
+        "interpolation": "bicubic",
+        "resampler": "pillow",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    }
+)
 
 
-def preprocessing(checkpoint: Checkpoint, *, real_images: bool) -> Preprocess:
-    """How images become inputs: from the side-car, at the size the model is to run at.
+def preprocessing(recipe: Recipe, checkpoint: Checkpoint, *, real_images: bool) -> Preprocess:
+    """How images become inputs: from the side-car with the recipe's options on top, at the size the model runs at.
 
     Raises:
-        BadInput: real images are to be shown, and nothing says how they must be prepared.
+        BadInput: real images are to be shown, and neither says how they must be prepared.
+        BadData: an option has a value that no image can be prepared with.
     """
     height, width = checkpoint.reading.spec.image_size
+    given = {key: getattr(recipe, key) for key in _PREPROCESS_OPTIONS if getattr(recipe, key) is not None}
     stated = checkpoint.sidecar.preprocess
     if stated is not None:
-        return replace(stated, height=height, width=width)
-    if real_images:
+        return replace(stated, height=height, width=width, **given)
+    missing = [f"--{key.replace('_', '-')}" for key in _PREPROCESS_OPTIONS if key not in given and key != "crop_pct"]
+    if real_images and missing:
         raise BadInput(
-            f"nothing beside {checkpoint.path} says how images were prepared for it",
-            needed="resize, interpolation, mean and std of its training: a wrong guess would cost accuracy silently",
-            do=f"Put {checkpoint.path.stem}.json beside it, as in examples/cifar10, or timm's config.json",
+            f"neither an option nor a file beside {checkpoint.path} says how images were prepared for it",
+            needed="the resize, interpolation, mean and std of its training: a wrong guess costs accuracy silently",
+            do=f"Give {', '.join(missing)}, or put {checkpoint.path.stem}.json beside it, as in examples/cifar10",
         )
-    return Preprocess(
-        height=height,
-        width=width,
-        resize="squash",
-        interpolation="bicubic",
-        resampler="pillow",
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
-    )
+    return Preprocess(**{"height": height, "width": width, **_FOR_SYNTHETIC_IMAGES, **given})
 
 
 def evaluation_set(recipe: Recipe, checkpoint: Checkpoint) -> EvaluationSet:
     """The images to judge on; synthetic ones without `--eval-data`."""
     if recipe.eval_data is None:
-        return synthetic_evaluation(preprocessing(checkpoint, real_images=False), recipe.seed)
+        return synthetic_evaluation(preprocessing(recipe, checkpoint, real_images=False), recipe.seed)
     images = balanced_images(recipe.eval_data, recipe.eval_images, recipe.seed, checkpoint.sidecar.classes)
     refuse_foreign_labels(images, checkpoint.reading.spec.classes, checkpoint.sidecar.classes)
-    return EvaluationSet(images, preprocessing(checkpoint, real_images=True))
+    return EvaluationSet(images, preprocessing(recipe, checkpoint, real_images=True))
 
 
 def calibration_set(recipe: Recipe, checkpoint: Checkpoint) -> Calibration | None:
@@ -72,7 +78,7 @@ def calibration_set(recipe: Recipe, checkpoint: Checkpoint) -> Calibration | Non
         return None
     assert recipe.calib_data is not None
     images = balanced_images(recipe.calib_data, recipe.calib_images, recipe.seed, checkpoint.sidecar.classes)
-    return Calibration(images, preprocessing(checkpoint, real_images=True))
+    return Calibration(images, preprocessing(recipe, checkpoint, real_images=True))
 
 
 def refuse_foreign_labels(images: ImageSet, outputs: int, classes: tuple[str, ...] | None) -> None:

@@ -48,17 +48,48 @@ def folders(root: Path, images: np.ndarray, *names: str) -> str:
 
 def test_stated_preprocessing_is_used_at_the_size_the_model_runs_at() -> None:
     for real in (True, False):
-        assert preprocessing(checkpoint(), real_images=real) == replace(STATED, height=16, width=8)
+        assert preprocessing(Recipe("a"), checkpoint(), real_images=real) == replace(STATED, height=16, width=8)
 
 
 def test_real_images_without_stated_preprocessing_are_refused_and_the_missing_file_named() -> None:
-    with pytest.raises(BadInput, match=r"nothing beside /models/tiny\.pth says.*Put tiny\.json beside it") as caught:
-        preprocessing(checkpoint(None), real_images=True)
+    message = r"neither an option nor a file beside /models/tiny\.pth.*--resize, .*or put tiny\.json beside it"
+    with pytest.raises(BadInput, match=message) as caught:
+        preprocessing(Recipe("a"), checkpoint(None), real_images=True)
     assert caught.value.exit_code == 5
 
 
+OPTIONS = {
+    "resize": "shorter-side",
+    "interpolation": "bicubic",
+    "resampler": "pillow",
+    "crop_pct": 0.875,
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.25, 0.25, 0.25),
+}
+
+
+def test_options_say_it_where_no_file_does_and_override_one_that_does() -> None:
+    wanted = Preprocess(height=16, width=8, **OPTIONS)
+    for stated in (None, STATED):
+        assert preprocessing(Recipe("a", **OPTIONS), checkpoint(stated), real_images=True) == wanted
+    one = preprocessing(Recipe("a", mean=(0.1, 0.2, 0.3)), checkpoint(), real_images=True)
+    assert one == replace(STATED, height=16, width=8, mean=(0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("missing", ["resize", "interpolation", "resampler", "mean", "std"])
+def test_one_missing_option_is_named(missing: str) -> None:
+    recipe = Recipe("a", **{key: value for key, value in OPTIONS.items() if key != missing})
+    with pytest.raises(BadInput, match=f"Give --{missing}, or put"):
+        preprocessing(recipe, checkpoint(None), real_images=True)
+
+
+def test_an_option_that_no_image_can_be_prepared_with_is_refused() -> None:
+    with pytest.raises(BadData, match="std"):
+        preprocessing(Recipe("a", std=(0.0, 1.0, 1.0)), checkpoint(), real_images=True)
+
+
 def test_synthetic_images_need_no_stated_preprocessing() -> None:
-    found = preprocessing(checkpoint(None), real_images=False)
+    found = preprocessing(Recipe("a"), checkpoint(None), real_images=False)
     assert (found.height, found.width, found.mean) == (16, 8, (0.485, 0.456, 0.406))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from cli.option_types import BATCHES, SIZE, SM, WORDS
+from cli.option_types import BATCHES, SIZE, SM, TRIPLE, WORDS
 
 
 @pytest.mark.parametrize(("text", "size"), [("224", (224, 224)), ("800x1344", (800, 1344)), (" 56 ", (56, 56))])
@@ -35,3 +35,10 @@ def test_lists_are_split_at_commas_and_checked() -> None:
     assert WORDS.convert("engine,accuracy", None, None) == ("engine", "accuracy")
     with pytest.raises(click.BadParameter, match=r"'86'"):
         SM.convert("86", None, None)
+
+
+def test_a_triple_is_three_numbers() -> None:
+    assert TRIPLE.convert("0.485,0.456,0.406", None, None) == (0.485, 0.456, 0.406)
+    for text in ("0.5", "1,2", "1,2,3,4", "r,g,b"):
+        with pytest.raises(click.BadParameter, match="no triple"):
+            TRIPLE.convert(text, None, None)
