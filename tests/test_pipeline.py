@@ -559,7 +559,12 @@ def test_the_plan_of_every_target_has_parents_before_children_and_stages_that_ca
     for target in ("rtx", "onnxruntime", "torch", "torch-tensorrt"):
         int8 = target in ("rtx", "onnxruntime")
         recipe = recipe_for(
-            checkpoint, fp16=True, bf16=True, int8=int8, calib_data="x" if int8 else None, profile=("strong", "trt86")
+            checkpoint,
+            fp16=True,
+            bf16=True,
+            int8=int8,
+            calib_data="x" if int8 else None,
+            profile=("strong", "trt86") if int8 else ("strong",),
         )
         plan = make_plan(recipe, target, Calibration(images, preprocess) if int8 else None)
         made = {"checkpoint": (Format.SOURCE, Precision.FP32)}

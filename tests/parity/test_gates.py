@@ -42,8 +42,9 @@ def test_every_kind_of_view_has_a_gate_and_none_is_looser_than_int8() -> None:
     assert all(gate.sqnr_db >= 25 and gate.agreement >= 0.9 for gate in GATES.values())
 
 
-def test_the_task_is_gated_everywhere_but_on_the_subset_that_numerics_are_judged_on() -> None:
-    assert {name for name, gate in GATES.items() if not gate.task} == {GateName.FP16_NUMERICS}
+def test_the_task_is_gated_for_every_precision_where_images_are_enough() -> None:
+    """Torch half on a CPU sees a subset, too small to judge by; on a GPU it sees all images."""
+    assert all(gate.task for gate in GATES.values())
 
 
 def test_the_table_cannot_be_changed_by_whoever_imports_it() -> None:
