@@ -61,11 +61,11 @@ class ProgressListener:
 
     def stage_started(self, step: Step) -> None:
         """See `Listener`."""
-        self._start(f"{step.artifact}: {step.stage.name}", None)
+        self._start(f"{step.artifact}: {step.stage.name}")
 
     def view_started(self, step: Step, view: View) -> None:
         """See `Listener`."""
-        self._start(f"{step.artifact}: {view.label} on {view.backend.name}", None)
+        self._start(f"{step.artifact}: {view.label} on {view.backend.name}")
 
     def progress(self, done: int, total: int) -> None:
         """See `Listener`."""
@@ -83,9 +83,9 @@ class ProgressListener:
         for note in (*record.notes, *([record.skipped] if record.skipped else [])):
             self._console.print(f"{'':>12} {note}", markup=False, style="dim", soft_wrap=True)
 
-    def _start(self, text: str, total: int | None) -> None:
+    def _start(self, text: str) -> None:
         self._finish()
-        self._task = self._bar.add_task(text, total=total)
+        self._task = self._bar.add_task(text, total=None)
 
     def _finish(self) -> None:
         if self._task is not None:

@@ -25,14 +25,14 @@ from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
 from swin_deploy.parity.evaluation import EvaluationSet
-from swin_deploy.parity.gates import GATES, Judgement, Verdict, judge, worst
+from swin_deploy.parity.gates import GATES, Verdict, judge, worst
 from swin_deploy.parity.measure import Measurement, Outputs, compare, run_session
 from swin_deploy.plan import ORACLE, Step, View
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed, machine
 
-__all__ = ["Listener", "Run", "Silent", "conclude", "judge_view", "run"]
+__all__ = ["Listener", "Run", "Silent", "conclude", "judged", "run"]
 
 _OUTPUTS = "outputs"
 
@@ -215,23 +215,13 @@ class Run:
         )
         row = replace(row, key=key)
         slot = f"{step.artifact}.{view.label}".replace(" ", "-").replace("/", "")
-        outputs, seconds, reused = self._outputs(step, view, artifact, key, slot)
+        outputs, reused = self._outputs(step, view, artifact, key, slot)
         self._logits.setdefault(step.artifact, outputs.logits)
         measurement = compare(outputs, self._logits[ORACLE], self._logits.get(step.parent), self.evaluation.labels)
-        verdict, judgements = judge_view(view, measurement, self.recipe.max_drop)
-        return (
-            replace(
-                row,
-                verdict=verdict,
-                measurement=measurement.to_json(),
-                judgements=tuple(judgement.to_json() for judgement in judgements),
-                seconds=seconds,
-                outputs=f"{_OUTPUTS}/{slot}.npz",
-            ),
-            reused,
-        )
+        row = judged(row, view, measurement, outputs.seconds, self.recipe.max_drop)
+        return replace(row, outputs=f"{_OUTPUTS}/{slot}.npz"), reused
 
-    def _outputs(self, step: Step, view: View, artifact: Artifact, key: str, slot: str) -> tuple[Outputs, float, bool]:
+    def _outputs(self, step: Step, view: View, artifact: Artifact, key: str, slot: str) -> tuple[Outputs, bool]:
         """Run the backend, or take the outputs that an earlier run left under the same key."""
         path = self.folder / _OUTPUTS / f"{slot}.npz"
         usual = self.recipe.batch[1]
@@ -240,14 +230,14 @@ class Run:
         if old and old.key == key and path.is_file():
             by_batch = _stored_outputs(path, key)
             if by_batch is not None:
-                return Outputs(by_batch, usual, old.seconds), old.seconds, True
+                return Outputs(by_batch, usual, old.seconds), True
         self.listener.view_started(step, view)
         with view.backend.open(artifact) as session:
             outputs = run_session(session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress)
         with replacing(path) as temporary, temporary.open("wb") as handle:
             arrays: dict[str, Any] = {f"b{size}": array for size, array in outputs.by_batch.items()}
             np.savez(handle, key=np.array(key), **arrays)
-        return outputs, outputs.seconds, False
+        return outputs, False
 
 
 def _stored_outputs(path: Path, key: str) -> dict[int, npt.NDArray[np.float32]] | None:
@@ -291,12 +281,14 @@ def _remove(final: Path) -> None:
             sidecar_path(made).unlink(missing_ok=True)
 
 
-def judge_view(view: View, measurement: Measurement, max_drop: float) -> tuple[Verdict, tuple[Judgement, ...]]:
-    """The verdict on one view and its checks; a view without a gate is shown only."""
+def judged(row: Row, view: View, measurement: Measurement, seconds: float, max_drop: float) -> Row:
+    """`row` with what was measured and the verdict on it; a view without a gate is shown only."""
+    row = replace(row, measurement=measurement.to_json(), seconds=seconds)
     if view.gate is None:
-        return Verdict.INFO, ()
+        return replace(row, verdict=Verdict.INFO)
     judgements = judge(GATES[view.gate], measurement.oracle, measurement.drop, max_drop)
-    return worst(judgements), judgements
+    checks = tuple(judgement.to_json() for judgement in judgements)
+    return replace(row, verdict=worst(judgements), judgements=checks)
 
 
 def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
@@ -417,14 +409,7 @@ def run(
             "sidecar_sha256": file_sha256(sidecar) if sidecar else None,
             "classes": list(classes) if classes else None,
         },
-        evaluation={
-            "kind": "synthetic" if evaluation.synthetic else "images",
-            "source": evaluation.images.source,
-            "images": len(evaluation),
-            "labelled": evaluation.labels is not None,
-            "fingerprint": evaluation.fingerprint,
-            "preprocess": evaluation.preprocess.to_json(),
-        },
+        evaluation=evaluation.to_json(),
     )
     write_text(folder / "recipe.toml", replace(recipe.resolved(), target=target).to_toml())
     if earlier:

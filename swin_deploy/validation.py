@@ -14,7 +14,7 @@ from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest
 from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import compare, run_session
-from swin_deploy.pipeline import Listener, Silent, judge_view
+from swin_deploy.pipeline import Listener, Silent, judged
 from swin_deploy.plan import ORACLE, Step, default_view
 from swin_deploy.request import balanced_images, refuse_foreign_labels
 from swin_deploy.stages.load import Load
@@ -91,32 +91,12 @@ def validate(
             logits = outputs.logits
             refuse_foreign_labels(evaluation.images, logits.shape[1], tuple(classes) if classes else None)
         measurement = compare(outputs, logits, None, evaluation.labels)
-        verdict, judgements = judge_view(view, measurement, max_drop)
-        rows.append(
-            made.with_rows(
-                (
-                    replace(
-                        row,
-                        verdict=verdict,
-                        measurement=measurement.to_json(),
-                        judgements=tuple(judgement.to_json() for judgement in judgements),
-                        seconds=outputs.seconds,
-                    ),
-                )
-            )
-        )
+        rows.append(made.with_rows((judged(row, view, measurement, outputs.seconds, max_drop),)))
     status, verdict_line = _conclude(rows[-1])
     return replace(
         manifest,
         recipe={**manifest.recipe, "max_drop": max_drop},
-        evaluation={
-            **manifest.evaluation,
-            "kind": "synthetic" if evaluation.synthetic else "images",
-            "source": evaluation.images.source,
-            "images": len(evaluation),
-            "labelled": evaluation.labels is not None,
-            "fingerprint": evaluation.fingerprint,
-        },
+        evaluation=evaluation.to_json(),
         steps=tuple(rows),
         status=status,
         verdict=verdict_line,

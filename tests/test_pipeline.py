@@ -545,17 +545,10 @@ def test_what_an_earlier_run_left_and_this_one_does_not_make_is_removed(checkpoi
     assert left == {"mine.txt", "recipe.toml", "manifest.json", "reference.safetensors", "reference.oracle.npz"}
 
 
-def test_the_plan_of_every_target_has_parents_before_children_and_stages_that_can_read_them(checkpoint) -> None:
+def test_the_plan_of_every_target_has_parents_before_children_and_stages_that_can_read_them(
+    checkpoint, preprocess
+) -> None:
     images = image_set(4, seed=3)
-    preprocess = Preprocess(
-        height=28,
-        width=28,
-        resize="squash",
-        interpolation="bicubic",
-        resampler="torch",
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-    )
     for target in ("rtx", "onnxruntime", "torch", "torch-tensorrt"):
         int8 = target in ("rtx", "onnxruntime")
         recipe = recipe_for(

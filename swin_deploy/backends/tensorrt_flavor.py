@@ -15,7 +15,15 @@ from typing import Any
 
 from swin_deploy.errors import Unavailable, UsageFault
 
-__all__ = ["FLAVORS", "ApiTraits", "flavor_traits", "import_flavor", "package_unavailable", "parse_version"]
+__all__ = [
+    "FLAVORS",
+    "ApiTraits",
+    "flavor_traits",
+    "import_flavor",
+    "package_unavailable",
+    "parse_version",
+    "refused_family",
+]
 
 FLAVORS = ("tensorrt_rtx", "tensorrt")
 
@@ -122,6 +130,12 @@ def flavor_traits(package: str, version: str) -> ApiTraits:
         needed=f"{package} {known}",
         do=f"Install one with pip install '{rows[0].extra}'",
     )
+
+
+def refused_family(package: str, capability: str) -> str | None:
+    """The name of the GPUs of `capability` if a version of `package` in the table loads no plan on them."""
+    found = (dict(row.refused_capabilities).get(capability) for row in _rows(package))
+    return next((family for family in found if family is not None), None)
 
 
 def package_unavailable(package: str) -> str | None:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from swin_deploy.artifact import Artifact, Format
 from swin_deploy.backends.base import Outputs
+from swin_deploy.backends.tensorrt_flavor import refused_family
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ Batch = tuple[int, int, int]
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
 _INSTALL = "Install it with: pip install 'swin-deploy[torch-tensorrt]'"
-# TensorRT for RTX 1.6 and 1.7 refuse to load an engine on Orin and on Hopper, and so to convert there.
-_RTX_REFUSES = frozenset({(8, 7), (9, 0)})
 
 
 @dataclass(frozen=True)
@@ -334,7 +333,7 @@ def _refused_architecture(device: int) -> str | None:
     except metadata.PackageNotFoundError:
         return None  # the build for full TensorRT, which knows these GPUs
     major, minor = torch.cuda.get_device_capability(device)
-    if (major, minor) in _RTX_REFUSES:
+    if refused_family("tensorrt_rtx", f"{major}.{minor}") is not None:
         return (
             f"GPU {device} has compute capability {major}.{minor}, on which TensorRT for RTX loads no engine; "
             "torch-tensorrt for full TensorRT is needed there instead of torch-tensorrt-rtx"

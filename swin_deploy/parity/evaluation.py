@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,17 @@ class EvaluationSet:
 
         text = self.images.fingerprint() + json.dumps(self.preprocess.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """What a manifest says of the images."""
+        return {
+            "kind": "synthetic" if self.synthetic else "images",
+            "source": self.images.source,
+            "images": len(self),
+            "labelled": self.labels is not None,
+            "fingerprint": self.fingerprint,
+            "preprocess": self.preprocess.to_json(),
+        }
 
     def batches(self, batch: int, limit: int | None = None) -> Iterator[npt.NDArray[np.float32]]:
         """The first `limit` images (all by default) as FP32 arrays [<= batch, 3, H, W]."""
