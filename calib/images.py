@@ -20,7 +20,7 @@ import numpy.typing as npt
 from calib.errors import BadData
 from calib.image_source import ArrayRow, FileImage, ImageSource, MemoryImage, TarSlice
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSet", "open_images"]
+__all__ = ["IMAGE_SUFFIXES", "ImageSet", "balanced_order", "open_images"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 """The files that count as images, by suffix in any case; others are passed over, as ImageFolder does."""
@@ -180,14 +180,14 @@ def open_images(
         raise BadData(f"{place} is a file of no known kind", needed=_KINDS)
 
     if limit is not None:
-        found = found.subset(_balanced_order(found.names, found.labels, seed)[:limit])
+        found = found.subset(balanced_order(found.names, found.labels, seed)[:limit])
     if verify:
         for item in found.items:
             item.pixels()
     return found
 
 
-def _balanced_order(names: Sequence[str], labels: Sequence[int] | None, seed: int) -> list[int]:
+def balanced_order(names: Sequence[str], labels: Sequence[int] | None, seed: int) -> list[int]:
     """All indices, in rounds of one image a class; see `open_images`."""
 
     def shuffled(index: int) -> bytes:

@@ -14,14 +14,14 @@ from PIL import Image
 
 from calib.errors import BadData
 
-__all__ = ["Preprocess"]
+__all__ = ["Preprocess", "grey"]
 
 _CHOICES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("resize", ("squash", "shorter-side")),
+    ("resize", ("squash", "shorter-side", "none")),
     ("interpolation", ("bilinear", "bicubic")),
     ("resampler", ("torch", "pillow")),
 )
-_KEYS = ("height", "width", "resize", "crop_pct", "interpolation", "resampler", "mean", "std")
+_KEYS = ("height", "width", "resize", "crop_pct", "interpolation", "resampler", "mean", "std", "channels")
 _CUBIC = -0.75  # the constant that torch uses; Pillow's bicubic has -0.5, one of the reasons why the two differ
 
 
@@ -36,7 +36,8 @@ class Preprocess:
         height: Rows of the network's input.
         width: Columns of the network's input.
         resize: `squash` ignores the aspect ratio; `shorter-side` keeps it and covers the target, as torchvision's
-            `Resize(int)` for square targets and as timm's `ResizeKeepRatio` for others.
+            `Resize(int)` for square targets and as timm's `ResizeKeepRatio` for others; `none` takes the middle of the
+            image pixel by pixel, as restoration needs it, and refuses a smaller one. The next two then say nothing.
         interpolation: `bilinear` or `bicubic`.
         resampler: `torch` is `torch.nn.functional.interpolate(align_corners=False, antialias=False)` on float32
             0..255, clamped to 0..255. `pillow` is Pillow's antialiased resize, rounded to uint8, as in the evaluation
@@ -44,16 +45,19 @@ class Preprocess:
         mean: Per channel R, G, B, on the 0..1 scale.
         std: Per channel R, G, B, on the 0..1 scale.
         crop_pct: Part of the resized side that the crop keeps, more than 0 and at most 1.
+        channels: Of the network's input: 3, or 1 for the grey image by Rec. 601 (of `mean` and `std` the first
+            counts). A network of any other number gets R, G and B in turns, which only made-up images bear.
     """
 
     height: int
     width: int
-    resize: Literal["squash", "shorter-side"]
+    resize: Literal["squash", "shorter-side", "none"]
     interpolation: Literal["bilinear", "bicubic"]
     resampler: Literal["torch", "pillow"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop_pct: float = 1.0
+    channels: int = 3
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -61,15 +65,17 @@ class Preprocess:
         Raises:
             BadData: a field has a value that no image can be prepared with; the message names it.
         """
-        for key in ("height", "width"):
+        for key in ("height", "width", "channels"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise BadData(f"preprocessing: {key} is {value!r}", needed="a whole number of pixels, at least 1")
+                raise BadData(f"preprocessing: {key} is {value!r}", needed="a whole number, at least 1")
         for key, choices in _CHOICES:
             if getattr(self, key) not in choices:
                 raise BadData(f"preprocessing: {key} is {getattr(self, key)!r}", needed=f"one of {', '.join(choices)}")
         if not _is_number(self.crop_pct) or not 0 < self.crop_pct <= 1:
             raise BadData(f"preprocessing: crop_pct is {self.crop_pct!r}", needed="more than 0 and at most 1")
+        if self.resize == "none" and self.crop_pct != 1:
+            raise BadData(f"preprocessing: crop_pct is {self.crop_pct!r} without a resize", needed="1, or no crop_pct")
         for key in ("mean", "std"):
             value = getattr(self, key)
             if not isinstance(value, tuple) or len(value) != 3 or not all(map(_is_number, value)):
@@ -81,30 +87,41 @@ class Preprocess:
         """Prepare one image.
 
         Args:
-            image: uint8 [H, W, 3], RGB, of any size.
+            image: uint8 [H, W, 3], RGB, of any size; with `resize` `none` at least of the network's.
 
         Returns:
-            float32 [3, height, width].
+            float32 [channels, height, width].
 
         Raises:
             BadData: `image` has another type or shape.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise BadData(f"an image of {image.dtype} {list(image.shape)}", needed="uint8 [H, W, 3] in RGB")
+        if self.channels == 1:
+            image = grey(image)
         rows, columns = self._resized(image.shape[0], image.shape[1])
-        if self.resampler == "torch":
+        if self.resize == "none":
+            resized = image.astype(np.float32)
+        elif self.resampler == "torch":
             resized = _resize_torch(image, rows, columns, self.interpolation)
         else:
             resized = _resize_pillow(image, rows, columns, self.interpolation)  # [rows, columns, 3]
-        # Python's round, half to even, is what torchvision's CenterCrop uses on the odd pixel.
-        top, left = round((rows - self.height) / 2), round((columns - self.width) / 2)
+        top, left = self.corner(rows, columns)
         cropped = resized[top : top + self.height, left : left + self.width]  # [height, width, 3]
         unit = cropped / np.float32(255)
         normal = (unit - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)  # [3, height, width]
+        planes = normal.transpose(2, 0, 1)  # [3, height, width]
+        if self.channels != 3:
+            planes = planes[np.arange(self.channels) % 3]  # [channels, height, width]
+        return np.ascontiguousarray(planes, dtype=np.float32)
+
+    def corner(self, rows: int, columns: int) -> tuple[int, int]:
+        """First row and column of the crop in a resized image of `rows` and `columns`."""
+        # Python's round, half to even, is what torchvision's CenterCrop uses on the odd pixel.
+        return round((rows - self.height) / 2), round((columns - self.width) / 2)
 
     def batch(self, images: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        """Prepare images of any sizes, to float32 [B, 3, height, width].
+        """Prepare images of any sizes, to float32 [B, channels, height, width].
 
         Raises:
             BadData: `images` is empty or one of them is unfit.
@@ -112,7 +129,7 @@ class Preprocess:
         prepared = [self(image) for image in images]
         if not prepared:
             raise BadData("a batch of no images", needed="at least one image")
-        return np.stack(prepared)  # [B, 3, height, width]
+        return np.stack(prepared)  # [B, channels, height, width]
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values; `from_json` reads them back unchanged."""
@@ -136,6 +153,14 @@ class Preprocess:
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns before the crop; never fewer than the crop takes."""
+        if self.resize == "none":
+            if height < self.height or width < self.width:
+                raise BadData(
+                    f"an image of {height}x{width}",
+                    needed=f"at least {self.height}x{self.width}, which the network takes: it is not to be enlarged",
+                    do="Leave the image out, or choose a smaller --image-size",
+                )
+            return height, width
         rows, columns = math.floor(self.height / self.crop_pct), math.floor(self.width / self.crop_pct)
         if self.resize == "squash":
             return rows, columns
@@ -145,6 +170,12 @@ class Preprocess:
             return int(columns * height / width), columns
         ratio = min(height / rows, width / columns)  # timm's ResizeKeepRatio: both sides rounded, half to even
         return round(height / ratio), round(width / ratio)
+
+
+def grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The grey image by Rec. 601, thrice: uint8 [H, W, 3] to the same. Grey images are left as they are."""
+    plane = np.asarray(Image.fromarray(np.ascontiguousarray(image)).convert("L"))  # [H, W]
+    return np.repeat(plane[..., None], 3, axis=2)  # [H, W, 3]
 
 
 def _is_number(value: object) -> bool:

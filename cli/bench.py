@@ -23,7 +23,7 @@ def command(
     """Time each of ARTIFACTS, files that `build` left in a run's folder, in turn, round after round.
 
     Machines drift: compare the ratios to the first artifact, which are taken within a round. Times are whole calls as a
-    caller sees them: images in host memory to logits in host memory.
+    caller sees them: images in host memory to outputs in host memory.
     """
     from rich.console import Console
     from rich.table import Table

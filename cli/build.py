@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from cli.checkpoint_options import checkpoint_options
 from cli.option_types import BATCHES, SIZE, SM, TRIPLE, WORDS
 
 __all__ = ["command"]
@@ -27,6 +29,11 @@ _PATH = click.Path(path_type=str)
 @click.option("--eval-data", type=_PATH, help="Labelled images to judge on; without: synthetic images, no accuracy.")
 @click.option("--eval-images", type=click.IntRange(0), default=0, help="Judge on so many of them; 0: all.")
 @click.option(
+    "--compile/--no-compile",
+    default=True,
+    help="With torch.compile and AOTInductor, or without: they take longest on a small machine.",
+)
+@click.option(
     "--target",
     default="auto",
     show_default=True,
@@ -36,9 +43,14 @@ _PATH = click.Path(path_type=str)
 @click.option("--sm", type=SM, default="8.6,8.9,12.0", show_default=True, help="Compute capabilities of an RTX plan.")
 @click.option("--batch", type=BATCHES, default="1,8,32", show_default=True, help="MIN,OPT,MAX of one profile.")
 @click.option("--profile", type=WORDS, default="strong", show_default=True, help="ONNX profiles: strong, trt86.")
-@click.option("--image-size", type=SIZE, help="N or HxW, where nothing beside the checkpoint tells, or to override.")
-@click.option("--window", type=SIZE, help="Swin V2's window, likewise.")
-@click.option("--pretrained-window", type=SIZE, help="Swin V2's pretrained window, likewise.")
+@click.option(
+    "--image-size",
+    type=SIZE,
+    multiple=True,
+    help="N or HxW, where nothing beside the checkpoint tells, or to override; several: one run each, in its folder.",
+)
+@checkpoint_options
+@click.option("--model", help="package.module:function that makes your own network for the checkpoint's weights.")
 @click.option("--resize", type=click.Choice(["squash", "shorter-side"]), help="Preprocessing, where no JSON tells.")
 @click.option("--interpolation", type=click.Choice(["bilinear", "bicubic"]), help="Likewise.")
 @click.option(
@@ -48,6 +60,9 @@ _PATH = click.Path(path_type=str)
 @click.option("--mean", type=TRIPLE, help="Likewise, on the 0..1 scale.")
 @click.option("--std", type=TRIPLE, help="Likewise, on the 0..1 scale.")
 @click.option("--max-drop", type=float, default=1.0, show_default=True, help="Margin of top-1, percentage points.")
+@click.option(
+    "--max-psnr-drop", type=float, default=0.1, show_default=True, help="Margin of restoration, dB of PSNR-Y."
+)
 @click.option("--require", type=WORDS, help="What exit status 0 must mean: engine (executed), accuracy (conclusive).")
 @click.option("--seed", type=int, default=0, show_default=True, help="For subsets and synthetic images.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/<checkpoint>]")
@@ -71,74 +86,124 @@ def command(
     """Take CHECKPOINT through fold, compile, precision, export and engine build, and judge every artifact.
 
     Each precision flag makes a chain of its own; without one the FP32 chain ends in the engine. The run's folder gets
-    the artifacts, manifest.json, report.md and the recipe that reproduces it.
+    the artifacts, manifest.json, report.md and the recipe that reproduces it; several image sizes have a folder each.
     """
-    from cli.console import ProgressListener, print_ledger, progress_console
-    from swin_deploy import pipeline
-    from swin_deploy.atomic import write_text
-    from swin_deploy.plan import make_plan, resolve_target
-    from swin_deploy.report.markdown import markdown_report
+    from cli.console import progress_console
+    from swin_deploy.plan import resolve_target
+
+    recipes = _recipes(ctx, recipe, options)
+    console = progress_console(quiet or as_json)
+    target, why = resolve_target(recipes[0].target)
+    console.print(f"target {target} ({why})", markup=False, soft_wrap=True)
+    if out is None:
+        out = Path("runs") / Path(recipes[0].checkpoint).stem
+    # Every size is read before the first is built, so that an unusable one leaves no folder behind.
+    prepared = [_prepared(asked, target, dry_run) for asked in recipes]
+    if dry_run:
+        _show_plans(prepared, target, as_json)
+        return 0
+    manifests = []
+    for ready in prepared:
+        folder = out if len(prepared) == 1 else out / "x".join(map(str, ready.asked.image_size))
+        manifests.append(_built(ready, target, folder, console, resume=resume, as_json=as_json))
+    if as_json:
+        click.echo(json.dumps(manifests[0] if len(manifests) == 1 else manifests, indent=1))
+    return max(int(manifest["status"]) for manifest in manifests)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One run, read and planned but not begun."""
+
+    asked: Any
+    understood: Any
+    calibration: Any
+    plan: Any
+    evaluation: Any
+
+
+def _prepared(asked: Any, target: str, dry_run: bool) -> _Prepared:
+    from swin_deploy.plan import make_plan
     from swin_deploy.request import calibration_set, evaluation_set, refuse_overlap
 
-    asked = _recipe(ctx, recipe, options)
-    console = progress_console(quiet or as_json)
-    target, why = resolve_target(asked.target)
-    console.print(f"target {target} ({why})", markup=False, soft_wrap=True)
-    checkpoint = Path(asked.checkpoint)
     understood = _understood(asked)
-    if out is None:
-        out = Path("runs") / checkpoint.stem
     calibration = calibration_set(asked, understood)
-    plan = make_plan(asked, target, calibration)
-    if dry_run:
-        _show_plan(plan, target, as_json)
-        return 0
-    evaluation = evaluation_set(asked, understood)
-    refuse_overlap(calibration, evaluation)
+    plan = make_plan(asked, target, calibration, understood.image_size if asked.model else None)
+    evaluation = None
+    if not dry_run:
+        evaluation = evaluation_set(asked, understood)
+        refuse_overlap(calibration, evaluation)
+    return _Prepared(asked, understood, calibration, plan, evaluation)
+
+
+def _built(ready: _Prepared, target: str, out: Path, console: Any, *, resume: bool, as_json: bool) -> dict[str, Any]:
+    """Run it, and show what came of it unless JSON is wanted of all runs at the end."""
+    from cli.console import ProgressListener, print_ledger
+    from swin_deploy import pipeline
+    from swin_deploy.atomic import write_text
+    from swin_deploy.report.markdown import markdown_report
+
+    classes = ready.understood.sidecar.classes
     with ProgressListener(console) as listener:
         manifest = pipeline.run(
-            plan, asked, target, evaluation, out, classes=understood.sidecar.classes, listener=listener, resume=resume
+            ready.plan, ready.asked, target, ready.evaluation, out, classes=classes, listener=listener, resume=resume
         )
     write_text(out / "report.md", markdown_report(manifest))
-    if as_json:
-        click.echo(json.dumps(manifest.to_json(), indent=1))
-    else:
+    if not as_json:
         print_ledger(manifest)
         click.echo(f"Everything is in {out}: read {out / 'report.md'} first.")
     assert manifest.status is not None
-    return manifest.status
+    return manifest.to_json()
 
 
-def _recipe(ctx: click.Context, file: Path | None, options: dict[str, Any]) -> Any:
-    """The recipe of the file, with the options that were given on the command line on top."""
+def _recipes(ctx: click.Context, file: Path | None, options: dict[str, Any]) -> list[Any]:
+    """The recipe of the file, with the options of the command line on top: one for each image size."""
     from swin_deploy.errors import UsageFault
     from swin_deploy.recipe import Recipe, read_recipe
 
     values = read_recipe(file) if file else {}
+    sizes = options.pop("image_size") or (values.get("image_size"),)
     for name, value in options.items():
         given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given or name not in values:
             values[name] = value
     if not values.get("checkpoint"):
         raise UsageFault("no checkpoint was named", needed="swin-deploy build CHECKPOINT, or a recipe that names one")
+    if len(set(sizes)) != len(sizes):
+        raise UsageFault("--image-size is given twice with the same size", needed="each size once")
     values["require"] = values.get("require") or ()
-    return Recipe(**values)
+    return [Recipe(**{**values, "image_size": size}) for size in sizes]
 
 
 def _understood(asked: Any) -> Any:
-    """Read the checkpoint once before anything is written, so that an unusable one leaves no folder behind."""
+    """Read the checkpoint once before anything is written."""
+    if asked.model:
+        from swin_deploy.checkpoint.own_model import open_own_model
+
+        return open_own_model(Path(asked.checkpoint), asked.model, image_size=asked.image_size, ema=asked.ema)
     from swin_deploy.checkpoint.load import load_checkpoint
 
-    return load_checkpoint(
-        Path(asked.checkpoint),
-        image_size=asked.image_size,
-        window=asked.window,
-        pretrained_window=asked.pretrained_window,
-    )
+    return load_checkpoint(Path(asked.checkpoint), **asked.loading())
 
 
-def _show_plan(plan: Any, target: str, as_json: bool) -> None:
-    steps = [
+def _show_plans(prepared: list[_Prepared], target: str, as_json: bool) -> None:
+    plans: list[dict[str, Any]] = [{"target": target, "steps": _steps(ready.plan)} for ready in prepared]
+    if as_json:
+        click.echo(json.dumps(plans[0] if len(plans) == 1 else plans, indent=1))
+        return
+    for ready, plan in zip(prepared, plans, strict=True):
+        if len(plans) > 1:
+            click.echo(f"images of {'x'.join(map(str, ready.asked.image_size))}:")
+        for step in plan["steps"]:
+            judged = "; ".join(
+                f"{view['as']} on {view['on']}, gate {view['gate'] or 'none'}" for view in step["judged"]
+            )
+            missing = f"  [unavailable here: {step['unavailable']}]" if step["unavailable"] else ""
+            click.echo(f"{step['parent']} -> {step['stage']} -> {step['file']}  ({judged}){missing}")
+
+
+def _steps(plan: Any) -> list[dict[str, Any]]:
+    return [
         {
             "artifact": step.artifact,
             "stage": step.stage.name,
@@ -152,10 +217,3 @@ def _show_plan(plan: Any, target: str, as_json: bool) -> None:
         }
         for step in plan
     ]
-    if as_json:
-        click.echo(json.dumps({"target": target, "steps": steps}, indent=1))
-        return
-    for step in steps:
-        judged = "; ".join(f"{view['as']} on {view['on']}, gate {view['gate'] or 'none'}" for view in step["judged"])
-        missing = f"  [unavailable here: {step['unavailable']}]" if step["unavailable"] else ""
-        click.echo(f"{step['parent']} -> {step['stage']} -> {step['file']}  ({judged}){missing}")

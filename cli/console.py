@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from swin_deploy.parity.gates import Verdict
-from swin_deploy.report.ledger import COLUMNS, ledger
+from swin_deploy.report.by_output import TITLE, by_output
+from swin_deploy.report.ledger import columns, ledger
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +103,7 @@ def print_ledger(manifest: Manifest) -> None:
     if not console.is_terminal:
         console = Console(file=sys.stdout, highlight=False, width=150)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for position, column in enumerate(COLUMNS):
+    for position, column in enumerate(columns(manifest)):
         table.add_column(column, justify="left" if position < 3 else "right", no_wrap=position in (0, 2))
     lines = ledger(manifest)
     for line in lines:
@@ -111,6 +112,15 @@ def print_ledger(manifest: Manifest) -> None:
         table.add_row(*cells)
     console.print(f"Judged on {manifest.judged_on()}.", markup=False, soft_wrap=True)
     console.print(table)
+    scales = by_output(manifest)
+    if scales is not None:
+        console.print(f"{TITLE}:")
+        outputs = Table(box=None, pad_edge=False, header_style="bold")
+        for position, head in enumerate(scales.heads):
+            outputs.add_column(head, justify="left" if position < 2 else "right")
+        for row in scales.rows:
+            outputs.add_row(*row)
+        console.print(outputs)
     reasons = dict.fromkeys(
         f"{line.verdict.value if line.verdict is Verdict.SKIPPED else 'note'}: {line.reason}"
         for line in lines

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
+from cli.checkpoint_options import checkpoint_options
 from cli.option_types import SIZE
 
 __all__ = ["command"]
@@ -15,27 +17,21 @@ __all__ = ["command"]
 @click.command(name="inspect", short_help="Show what a checkpoint is, and how that was found out.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--image-size", type=SIZE, help="N or HxW, where nothing beside the checkpoint tells, or to override.")
-@click.option("--window", type=SIZE, help="Swin V2's window, likewise.")
-@click.option("--pretrained-window", type=SIZE, help="Swin V2's pretrained window, likewise.")
+@checkpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     checkpoint: Path,
-    image_size: tuple[int, int] | None,
-    window: tuple[int, int] | None,
-    pretrained_window: tuple[int, int] | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Show CHECKPOINT's dialect, architecture, evidence, preprocessing and what folding will do to it."""
     from swin_deploy.checkpoint.load import load_checkpoint
+    from swin_deploy.model.constants import constants_mib, joins
     from swin_deploy.model.layout import token_layout
 
-    found = load_checkpoint(checkpoint, image_size=image_size, window=window, pretrained_window=pretrained_window)
+    found = load_checkpoint(checkpoint, **options)
     spec, sidecar = found.reading.spec, found.sidecar
     geometries = [spec.geometry(stage, block) for stage, block in spec.blocks()]
-    constants = [
-        (geometry.windows if geometry.shifted else 1) * spec.stages[stage].heads * geometry.tokens**2 * 4
-        for (stage, _), geometry in zip(spec.blocks(), geometries, strict=True)
-    ]
     facts = {
         "checkpoint": str(checkpoint),
         "dialect": found.dialect,
@@ -48,9 +44,11 @@ def command(
         "classes": list(sidecar.classes) if sidecar.classes else None,
         "fold": {
             "permutations": token_layout(spec).permutations,
-            "constants": len(constants),
-            "constants_mib_fp32": round(sum(constants) / 2**20, 3),
+            "constants": spec.depth if constants_mib(spec) else 0,
+            "constants_mib_fp32": round(constants_mib(spec), 3),
+            "constants_joined": joins(spec),
             "shifted_blocks": sum(geometry.shifted for geometry in geometries),
+            "padded_blocks": sum(geometry.padded for geometry in geometries),
         },
     }
     if as_json:
@@ -62,8 +60,9 @@ def command(
     click.echo(f"  preprocessing: {json.dumps(facts['preprocess']) if sidecar.preprocess else 'not stated'}")
     click.echo(f"  classes: {', '.join(sidecar.classes) if sidecar.classes else 'not named'}")
     click.echo(
-        f"  fold: {len(constants)} constants, {facts['fold']['constants_mib_fp32']} MiB in FP32; "
+        f"  fold: {facts['fold']['constants']} constants, {facts['fold']['constants_mib_fp32']} MiB in FP32"
+        f"{'' if joins(spec) else ' (bias and mask apart)'}; "
         f"{facts['fold']['permutations']} permutations; "
-        f"{facts['fold']['shifted_blocks']} of {spec.depth} blocks shifted"
+        f"{facts['fold']['shifted_blocks']} of {spec.depth} blocks shifted, {facts['fold']['padded_blocks']} padded"
     )
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["BATCHES", "SIZE", "SM", "TRIPLE", "WORDS"]
+__all__ = ["BATCHES", "SIZE", "SIZES", "SM", "STAGES", "TRIPLE", "WORDS"]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
@@ -74,7 +74,38 @@ class Triple(click.ParamType):  # type: ignore[type-arg] # generic in late relea
         return red, green, blue
 
 
+class Sizes(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
+    """A comma-separated list of `N` or `HxW`."""
+
+    name = "size,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[int, int], ...]:
+        """Parse, or fail with what was seen."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(SIZE.convert(part, param, ctx) for part in value.split(","))
+
+
+class Stages(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
+    """A comma-separated list of stage indices."""
+
+    name = "stage,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Parse, or fail with what was seen."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(re.fullmatch(r"[0-9]+", part) for part in parts):
+            self.fail(f"{value!r} is no list of stages, e.g. 1,2,3", param, ctx)
+        return tuple(map(int, parts))
+
+
 SIZE = Size()
+SIZES = Sizes()
+STAGES = Stages()
 BATCHES = Batches()
 TRIPLE = Triple()
 SM = Words("sm", r"\d+\.\d", "8.6,8.9,12.0")

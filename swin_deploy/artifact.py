@@ -15,6 +15,7 @@ class Format(enum.Enum):
     SOURCE = "source"  # the file the user brought, in any dialect
     CHECKPOINT = "checkpoint"  # canonical weights of the paper form, safetensors with the spec in its header
     DEPLOYMENT = "deployment"  # folded weights and constants, safetensors with the spec in its header
+    CAPTURED = "captured"  # .pt2: a user's own network as an exported program, opened by torch alone
     AOTINDUCTOR = "aotinductor"  # .pt2: machine code and weights, loadable by torch alone
     ONNX = "onnx"
     RTX_PLAN = "rtx-plan"  # TensorRT for RTX engine

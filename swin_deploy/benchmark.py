@@ -90,8 +90,8 @@ def bench(
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     opened = [artifact_of(path) for path in paths]
-    sizes = {
-        (manifest.evaluation["preprocess"]["height"], manifest.evaluation["preprocess"]["width"])
+    shapes = {
+        tuple(int(manifest.evaluation["preprocess"][side]) for side in ("channels", "height", "width"))
         for _, _, manifest in opened
     }
     for artifact, _, manifest in opened:
@@ -103,9 +103,10 @@ def bench(
                 needed=f"a batch from {smallest} to {largest}, the profile that {artifact.path} was built for",
                 do="Choose another batch, or build again with --batch",
             )
-    if len(sizes) > 1:
-        raise BadInput(f"the artifacts take images of {sorted(sizes)}", needed="one image size to compare at")
-    ((height, width),) = sizes
+    if len(shapes) > 1:
+        seen = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+        raise BadInput(f"the artifacts take images of {seen}", needed="one image size to compare at")
+    (shape,) = shapes
     lines: list[Line] = []
     with ExitStack() as stack:
         sessions: list[tuple[str, str, Session]] = []
@@ -119,7 +120,7 @@ def bench(
                 (f"{artifact.path.parent.name}/{artifact.path.name}", _optimised(view.backend).name, session)
             )
         for batch in batches:
-            images = np.random.default_rng(0).standard_normal((batch, 3, height, width), dtype=np.float32)
+            images = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
             times = _interleaved([session for _, _, session in sessions], images, rounds, warmup)
             for position, (name, backend, _) in enumerate(sessions):
                 lines.append(_line(name, backend, batch, times[position], times[0]))

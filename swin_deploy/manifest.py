@@ -10,11 +10,11 @@ from typing import Any
 
 from swin_deploy.atomic import write_text
 from swin_deploy.errors import BadInput
-from swin_deploy.parity.gates import TASK_IMAGES, Verdict
+from swin_deploy.parity.gates import TASK_IMAGES, TASK_PAIRS, Verdict
 
 __all__ = ["FILE_NAME", "SCHEMA_VERSION", "Manifest", "Row", "StepRecord", "read_manifest", "write_manifest"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "manifest.json"
 Json = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ class Row:
         measurement: `Measurement.to_json()`, `None` when skipped.
         judgements: `Judgement.to_json()` of each check.
         seconds: Time spent in inference.
-        outputs: File with the logits, relative to the run's folder, or `None`.
+        outputs: File with the outputs, relative to the run's folder, or `None`.
     """
 
     label: str
@@ -137,7 +137,7 @@ class Manifest:
         target: What `--target` came to.
         machine: Processor, system, GPU.
         checkpoint: File name and sha256 of the user's file, and the names of its classes where known.
-        evaluation: Kind, count, fingerprint and preprocessing of the evaluation images.
+        evaluation: Kind, count, fingerprint and preprocessing of the evaluation images, and the network's task.
         steps: In the order they ran.
         status: Exit status the run ends with; `None` while it is not finished.
         verdict: One line that says how it ended.
@@ -158,13 +158,26 @@ class Manifest:
         """The record of an artifact, or `None`."""
         return next((step for step in self.steps if step.artifact == artifact), None)
 
+    @property
+    def task(self) -> str | None:
+        """`classifier`, `backbone` or `restoration`; `None` for a network of which only the outputs are known."""
+        task: Json | None = self.evaluation["task"]
+        return None if task is None else str(task["kind"])
+
     def judged_on(self) -> str:
         """The images and the margin in a few words."""
         count, kind = self.evaluation["images"], self.evaluation["kind"]
+        measure = "accuracy" if self.task == "classifier" else "task measure"
         if kind == "synthetic":
-            return f"{count} SYNTHETIC images: distances to the oracle, no accuracy"
+            return f"{count} SYNTHETIC images: distances to the oracle, no {measure}"
+        if self.evaluation["pictures"]:
+            if count < TASK_PAIRS:
+                return f"{count} pairs of images, too few to judge the PSNR-Y drop by ({TASK_PAIRS} are needed)"
+            return f"{count} pairs of images, PSNR-Y margin {self.recipe['max_psnr_drop']:g} dB"
         if not self.evaluation["labelled"]:
-            return f"{count} images without labels: distances to the oracle, no accuracy"
+            without = "without pictures to meet" if self.task == "restoration" else "without labels"
+            remark = f"({self.evaluation['remark']})" if self.evaluation["remark"] else without
+            return f"{count} images {remark}: distances to the oracle, no {measure}"
         if count < TASK_IMAGES:
             return f"{count} labelled images, too few to judge the top-1 drop by ({TASK_IMAGES} are needed)"
         return f"{count} labelled images, top-1 margin {self.recipe['max_drop']:g} points"

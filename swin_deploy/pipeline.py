@@ -10,23 +10,25 @@ import json
 import time
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
 from swin_deploy.backends.plan_sidecar import sidecar_path
 from swin_deploy.checkpoint.sidecar import find_sidecar
+from swin_deploy.checkpoint.task import Restoration
 from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GATES, Verdict, judge, worst
-from swin_deploy.parity.measure import Measurement, Outputs, compare, run_session
+from swin_deploy.parity.measure import Arrays, Measurement, Outputs, compare, run_session
 from swin_deploy.plan import ORACLE, Step, View
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.base import Produced
@@ -35,6 +37,13 @@ from swin_deploy.versions import installed, machine
 __all__ = ["Listener", "Run", "Silent", "conclude", "judged", "run"]
 
 _OUTPUTS = "outputs"
+# What each task is measured by, and the check that judges what an artifact costs in it.
+_TASK_MEASURES: Mapping[str | None, tuple[str, str]] = MappingProxyType(
+    {
+        "classifier": ("top-1 accuracy", "top1-drop"),
+        "restoration": ("PSNR-Y against pictures", "psnr-y-drop"),
+    }
+)
 
 
 class Listener(Protocol):
@@ -88,7 +97,7 @@ class Run:
     listener: Listener
     manifest: Manifest
     earlier: Manifest | None = None
-    _logits: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    _measured: dict[str, Arrays] = field(default_factory=dict)  # outputs of the oracle and of parents to come
     _artifacts: dict[str, Artifact] = field(default_factory=dict)
     _absent: dict[str, str] = field(default_factory=dict)  # artifact to why nothing can be built on it
 
@@ -97,8 +106,9 @@ class Run:
         started = time.perf_counter()
         self._artifacts["checkpoint"] = Artifact("checkpoint", checkpoint, Format.SOURCE, Precision.FP32)
         self._write(plan)
-        for step in plan:
+        for position, step in enumerate(plan):
             record, reused = self._step(step, plan)
+            self._forget({ORACLE, *(later.parent for later in plan[position + 1 :])})
             self.manifest = replace(
                 self.manifest, steps=(*self.manifest.steps, record), seconds=time.perf_counter() - started
             )
@@ -108,6 +118,11 @@ class Run:
         self.manifest = replace(self.manifest, status=status, verdict=verdict, seconds=time.perf_counter() - started)
         write_manifest(self.manifest, self.folder)
         return self.manifest
+
+    def _forget(self, needed: set[str]) -> None:
+        """Drop the outputs that nothing will be compared with any more: those of dense tasks are large."""
+        for artifact in set(self._measured) - needed:
+            del self._measured[artifact]
 
     def _write(self, plan: tuple[Step, ...], unfinished: StepRecord | None = None) -> None:
         """Write what is known: this run's steps, and of an earlier run those that may still be reused."""
@@ -216,9 +231,11 @@ class Run:
         row = replace(row, key=key)
         slot = f"{step.artifact}.{view.label}".replace(" ", "-").replace("/", "")
         outputs, reused = self._outputs(step, view, artifact, key, slot)
-        self._logits.setdefault(step.artifact, outputs.logits)
-        measurement = compare(outputs, self._logits[ORACLE], self._logits.get(step.parent), self.evaluation.labels)
-        row = judged(row, view, measurement, outputs.seconds, self.recipe.max_drop)
+        self._measured.setdefault(step.artifact, outputs.whole)
+        measurement = compare(outputs, self._measured[ORACLE], self._measured.get(step.parent), self.evaluation)
+        restoration = isinstance(self.evaluation.task, Restoration)
+        margin = self.recipe.max_psnr_drop if restoration else self.recipe.max_drop
+        row = judged(row, view, measurement, outputs.seconds, margin)
         return replace(row, outputs=f"{_OUTPUTS}/{slot}.npz"), reused
 
     def _outputs(self, step: Step, view: View, artifact: Artifact, key: str, slot: str) -> tuple[Outputs, bool]:
@@ -235,18 +252,25 @@ class Run:
         with view.backend.open(artifact) as session:
             outputs = run_session(session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress)
         with replacing(path) as temporary, temporary.open("wb") as handle:
-            arrays: dict[str, Any] = {f"b{size}": array for size, array in outputs.by_batch.items()}
+            arrays: dict[str, Any] = {
+                f"b{size}/{name}": array for size, found in outputs.by_batch.items() for name, array in found.items()
+            }
             np.savez(handle, key=np.array(key), **arrays)
         return outputs, False
 
 
-def _stored_outputs(path: Path, key: str) -> dict[int, npt.NDArray[np.float32]] | None:
+def _stored_outputs(path: Path, key: str) -> dict[int, Arrays] | None:
     """What an earlier run measured under `key`, or `None` when the file is another's or damaged."""
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             if str(stored["key"]) != key:
                 return None
-            return {int(name[1:]): stored[name] for name in stored.files if name != "key"}
+            by_batch: dict[int, dict[str, Any]] = {}
+            for member in stored.files:
+                if member != "key":
+                    size, _, name = member.partition("/")
+                    by_batch.setdefault(int(size[1:]), {})[name] = stored[member]
+            return dict(by_batch)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None  # then it is measured again
 
@@ -282,7 +306,10 @@ def _remove(final: Path) -> None:
 
 
 def judged(row: Row, view: View, measurement: Measurement, seconds: float, max_drop: float) -> Row:
-    """`row` with what was measured and the verdict on it; a view without a gate is shown only."""
+    """`row` with what was measured and the verdict on it; a view without a gate is shown only.
+
+    `max_drop` is the margin of the task's own measure: percentage points of top-1, or dB of PSNR-Y.
+    """
     row = replace(row, measurement=measurement.to_json(), seconds=seconds)
     if view.gate is None:
         return replace(row, verdict=Verdict.INFO)
@@ -297,7 +324,8 @@ def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
     if failed:
         names = ", ".join(step.artifact for step in failed)
         return 4, f"FAIL: {names} did not pass its gate" if len(failed) == 1 else f"FAIL: {names} failed their gates"
-    untold = _accuracy_untold(manifest)
+    measure, check = _TASK_MEASURES.get(manifest.task, ("", ""))
+    untold = _untold(manifest, check)
     engines = [row for step in manifest.steps for row in step.rows if row.label == "engine"]
     if "engine" in require and (not engines or any(row.verdict is Verdict.SKIPPED for row in engines)):
         reason = next((row.reason for row in engines if row.verdict is Verdict.SKIPPED), "no engine was built")
@@ -312,21 +340,38 @@ def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
     else:
         parts = ["PASS: every gate that could be judged here passed"]
     if untold:
-        parts.append(f"top-1 accuracy NOT JUDGED for {', '.join(untold)}")
+        known = (
+            "a backbone has none of its own" if manifest.task == "backbone" else "these outputs have none of their own"
+        )
+        parts.append(f"{measure} NOT JUDGED for {', '.join(untold)}" if check else f"no task measure: {known}")
+    unpictured = _without_pictures(manifest)
+    if unpictured:
+        parts.append(
+            f"PSNR-Y against the oracle NOT JUDGED for {', '.join(unpictured)}: its outputs do not lie within 0..1"
+        )
     if skipped:
         parts.append(f"{skipped} SKIPPED (not executed, so not proven)")
     return 0, "; ".join(parts)
 
 
-def _accuracy_untold(manifest: Manifest) -> list[str]:
-    """The precisions of which no executed row had labelled images enough to judge its top-1 drop."""
+def _untold(manifest: Manifest, check: str) -> list[str]:
+    """The precisions of which no executed row had images enough to judge `check`, the drop of the task's measure."""
     precisions: dict[str, bool] = {}
     for step in manifest.steps:
         if step.artifact == ORACLE:
             continue
-        told = any(check["check"] == "top1-drop" for row in step.rows for check in row.judgements)
+        told = any(found["check"] == check for row in step.rows for found in row.judgements)
         precisions[step.precision] = precisions.get(step.precision, False) or told
     return [precision for precision, told in precisions.items() if not told]
+
+
+def _without_pictures(manifest: Manifest) -> list[str]:
+    """Restoration only: the artifacts that were judged, but not by PSNR-Y, since the oracle gave no pictures."""
+    if manifest.task != "restoration":
+        return []
+    judged_rows = [(step.artifact, row.judgements) for step in manifest.steps for row in step.rows if row.judgements]
+    named = [artifact for artifact, checks in judged_rows if all(check["check"] != "psnr-y" for check in checks)]
+    return list(dict.fromkeys(named))
 
 
 def _refuse_overwriting(recipe: Recipe, plan: tuple[Step, ...], folder: Path) -> None:

@@ -24,8 +24,10 @@ from swin_deploy.parity.gates import GateName
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.base import Stage
 from swin_deploy.stages.build import Build
+from swin_deploy.stages.capture import Capture
 from swin_deploy.stages.cast import Cast
 from swin_deploy.stages.compile import Compile
+from swin_deploy.stages.constants import Constants
 from swin_deploy.stages.export import Export
 from swin_deploy.stages.fold import Fold
 from swin_deploy.stages.half import Half
@@ -38,6 +40,7 @@ from swin_deploy.stages.torch_tensorrt import TorchTensorRT
 __all__ = ["HALF_IMAGES", "ORACLE", "Calibration", "Step", "View", "default_view", "make_plan", "resolve_target"]
 
 ORACLE = "reference"
+Size = tuple[int, int]
 
 # PyTorch computes half precision on a CPU about ten times slower than FP32, so numerics are judged on the first of the
 # evaluation images; on a GPU on all.
@@ -121,16 +124,19 @@ def resolve_target(target: str) -> tuple[str, str]:
     return target, "as asked"
 
 
-def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> tuple[Step, ...]:
+def make_plan(
+    recipe: Recipe, target: str, calibration: Calibration | None, own_size: Size | None = None
+) -> tuple[Step, ...]:
     """The steps of a build in the order they run; parents come before children.
 
     Args:
         recipe: What was asked for.
         target: As `resolve_target` found it, never `auto`.
         calibration: INT8's images; `None` without `--int8`.
+        own_size: Height and width in pixels of the user's own network, with `--model` only.
 
     Raises:
-        UsageFault: the target has no such precision.
+        UsageFault: the target has no such precision, or takes no network of the user's own.
     """
     if recipe.int8 and target in ("torch", "torch-tensorrt"):
         raise UsageFault(
@@ -146,23 +152,9 @@ def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> t
     largest = recipe.batch[2]
     engine_profile = import_flavor("tensorrt")[1].profile if target == "tensorrt" else "strong"
     profiles = {*recipe.profile, engine_profile}
-    steps = [
-        Step(
-            ORACLE,
-            "reference.safetensors",
-            Load(recipe.image_size, recipe.window, recipe.pretrained_window),
-            "checkpoint",
-            (View("oracle", TorchEager(), None),),
-        ),
-        Step(
-            "deployment",
-            "deployment.safetensors",
-            Fold(),
-            ORACLE,
-            (View("eager", TorchEager(), GateName.FP32), View("torch.compile", TorchCompile(), GateName.FP32)),
-        ),
-        _compiled("compiled", "deployment.pt2", "deployment", Precision.FP32, largest),
-    ]
+    steps = _both_forms(recipe, target, own_size)
+    if recipe.compile:
+        steps.append(_compiled("compiled", "deployment.pt2", "deployment", Precision.FP32, largest))
     halves = [p for p, wanted in ((Precision.FP16, recipe.fp16), (Precision.BF16, recipe.bf16)) if wanted]
     through_onnx = target in ("rtx", "tensorrt", "onnxruntime")
     if through_onnx:
@@ -183,12 +175,41 @@ def make_plan(recipe: Recipe, target: str, calibration: Calibration | None) -> t
     return tuple(steps)
 
 
+def _both_forms(recipe: Recipe, target: str, own_size: Size | None) -> list[Step]:
+    """The oracle and the deployment form; of the user's own network, the captured graph and the folded one."""
+    load: Stage
+    fold: Stage
+    if recipe.model:
+        assert own_size is not None, "a network of the user's own without its image size"
+        if target == "torch-tensorrt":
+            raise UsageFault(
+                "--model with --target torch-tensorrt",
+                needed="rtx, tensorrt, onnxruntime or torch for a network of your own",
+            )
+        load = Capture(recipe.model, own_size, recipe.batch[2], recipe.ema)
+        fold = Constants(recipe.batch[2])
+        # The compiled package is deployment.pt2.
+        oracle, folded = "reference.program.pt2", "deployment.program.pt2"
+    else:
+        load, fold = Load(**recipe.loading()), Fold()
+        oracle, folded = "reference.safetensors", "deployment.safetensors"
+    views: tuple[View, ...] = (View("eager", TorchEager(), GateName.FP32),)
+    if recipe.compile:
+        views = (*views, View("torch.compile", TorchCompile(), GateName.FP32))
+    return [
+        Step(ORACLE, oracle, load, "checkpoint", (View("oracle", TorchEager(), None),)),
+        Step("deployment", folded, fold, ORACLE, views),
+    ]
+
+
 def default_view(artifact: Artifact) -> View:
     """How `validate` and `bench` execute an artifact on its own, and which gate judges it."""
     precision = artifact.precision
+    captured = None if artifact.name == ORACLE else _GATE_OF_TORCH[precision]
     slow = precision in (Precision.FP16, Precision.BF16) and cuda_memory.unavailable() is not None
     return {
         Format.CHECKPOINT: View("oracle", TorchEager(), None),
+        Format.CAPTURED: View("oracle" if artifact.name == ORACLE else "eager", TorchEager(), captured),
         Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision], HALF_IMAGES if slow else None),
         Format.AOTINDUCTOR: View("package", AotInductor(), _GATE_OF_TORCH[precision]),
         Format.ONNX: View("graph", OnnxRuntime(literal=precision is Precision.INT8), _GATE_OF_GRAPH[precision]),
@@ -200,6 +221,15 @@ def default_view(artifact: Artifact) -> View:
 
 def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx: bool) -> list[Step]:
     name = precision.value
+    if recipe.model:
+        # Its types are its own business in PyTorch: half precision begins at the graph.
+        if not through_onnx:
+            raise UsageFault(
+                f"--{name} with --model and --target {target}",
+                needed="a target that goes through ONNX: rtx, tensorrt or onnxruntime",
+            )
+        graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
+        return [Step(name, f"{name}.onnx", Cast(precision), "fp32", (graph,))]
     gpu = cuda_memory.unavailable() is None
     limit = None if gpu else HALF_IMAGES
     weights = f"deployment-{name}"
@@ -212,7 +242,7 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
             (View("numerics", TorchEager(), _GATE_OF_TORCH[precision], limit),),
         )
     ]
-    if gpu or target == "torch":
+    if recipe.compile and (gpu or target == "torch"):
         steps.append(
             _compiled(f"compiled-{name}", f"deployment.{name}.pt2", weights, precision, recipe.batch[2], limit)
         )

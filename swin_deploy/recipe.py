@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.checkpoint.hints import TASKS
 from swin_deploy.errors import BadInput, UsageFault
 
 __all__ = ["REQUIREMENTS", "TARGETS", "Recipe", "read_recipe"]
@@ -20,6 +21,8 @@ TARGETS = ("auto", "rtx", "tensorrt", "torch-tensorrt", "torch", "onnxruntime")
 REQUIREMENTS = ("engine", "accuracy")
 PROFILES = ("strong", "trt86")
 Size = tuple[int, int]
+Sizes = tuple[Size, ...]
+Stages = tuple[int, ...]
 Triple = tuple[float, float, float]
 
 
@@ -37,13 +40,21 @@ class Recipe:
         calib_method: Range observer.
         eval_data: Evaluation images; synthetic ones without.
         eval_images: Use at most so many of them, balanced over the classes; 0 for all.
+        compile: Also compile with torch.compile and AOTInductor, which takes longest of all on a small machine.
         target: One of `TARGETS`.
         sm: Compute capabilities to build RTX plans for.
         batch: Smallest, usual and largest batch of one profile.
         profile: ONNX export profiles.
+        model: `package.module:function` that makes the user's own network for the checkpoint's weights.
+        dialect: The checkpoint's layout; detected without.
+        task: `classification`, `backbone` or `restoration`, where it is not left to the keys.
+        out_stages: Stages whose features a backbone gives.
+        attention: Another attention: a shipped variant or `package.module:Class`.
+        image_range: Restoration: the range that the model computes in.
+        ema: The averaged weights (true) or the plain ones (false) of a file that holds both.
         image_size: Height and width in pixels, where no tensor or side-car tells, or to override.
-        window: Swin V2's window, likewise.
-        pretrained_window: Swin V2's pretrained window, likewise.
+        window: The window, likewise; a V1's bias tables are interpolated to it.
+        pretrained_window: Swin V2's pretrained window, likewise: one, or one a stage.
         resize: How images were prepared, where no side-car tells, or to override it: see `calib.preprocess`. The
             other five are of the same kind.
         interpolation: Likewise.
@@ -52,6 +63,7 @@ class Recipe:
         mean: Likewise.
         std: Likewise.
         max_drop: Margin of the top-1 gates, in percentage points.
+        max_psnr_drop: Margin of restoration's gates against pictures, in dB of PSNR-Y.
         require: What must be shown for exit status 0: `engine` executed, `accuracy` conclusive.
         seed: For subsets and synthetic images.
     """
@@ -65,13 +77,21 @@ class Recipe:
     calib_method: str = "percentile"
     eval_data: str | None = None
     eval_images: int = 0
+    compile: bool = True
     target: str = "auto"
     sm: tuple[str, ...] = ("8.6", "8.9", "12.0")
     batch: tuple[int, int, int] = (1, 8, 32)
     profile: tuple[str, ...] = ("strong",)
+    model: str | None = None
+    dialect: str | None = None
+    task: str | None = None
+    out_stages: Stages | None = None
+    attention: str | None = None
+    image_range: float | None = None
+    ema: bool | None = None
     image_size: Size | None = None
     window: Size | None = None
-    pretrained_window: Size | None = None
+    pretrained_window: Sizes | None = None
     resize: str | None = None
     interpolation: str | None = None
     resampler: str | None = None
@@ -79,6 +99,7 @@ class Recipe:
     mean: Triple | None = None
     std: Triple | None = None
     max_drop: float = 1.0
+    max_psnr_drop: float = 0.1
     require: tuple[str, ...] = ()
     seed: int = 0
 
@@ -102,10 +123,16 @@ class Recipe:
             ("--target", (self.target,), TARGETS),
             ("--require", self.require, REQUIREMENTS),
             ("--profile", self.profile, PROFILES),
+            ("--task", (self.task,) if self.task else (), TASKS),
         ):
             unknown = sorted(set(values) - set(known))
             if unknown:
                 raise UsageFault(f"{option} {', '.join(unknown)}", needed="one of " + ", ".join(known))
+        if self.model and (self.dialect or self.task or self.out_stages or self.attention or self.window):
+            raise UsageFault(
+                "--model together with --dialect, --task, --out-stages, --attention or --window",
+                needed="one of the two: a network of your own, or a checkpoint of a known layout",
+            )
         self._check_numbers()
         self._check_paths()
         if "accuracy" in self.require and not self.eval_data:
@@ -120,6 +147,8 @@ class Recipe:
         # A margin of NaN, which is in no range, would call every drop INCONCLUSIVE, an infinite one every drop PASS.
         if not 0 <= self.max_drop <= 100:
             raise UsageFault(f"--max-drop {self.max_drop}", needed="percentage points, from 0 to 100")
+        if not 0 <= self.max_psnr_drop <= 100:
+            raise UsageFault(f"--max-psnr-drop {self.max_psnr_drop}", needed="dB, from 0 to 100")
         for option, count in (
             ("--calib-images", self.calib_images),
             ("--eval-images", self.eval_images),
@@ -130,7 +159,7 @@ class Recipe:
         for option, size in (
             ("--image-size", self.image_size),
             ("--window", self.window),
-            ("--pretrained-window", self.pretrained_window),
+            *(("--pretrained-window", size) for size in self.pretrained_window or ()),
         ):
             if size is not None and min(size) < 1:
                 raise UsageFault(f"{option} {size[0]}x{size[1]}", needed="height and width of at least 1")
@@ -145,6 +174,11 @@ class Recipe:
                     needed="a name that the recipe and the manifest of the run can hold",
                     do="Rename it, or give a link to it",
                 ) from None
+
+    def loading(self) -> dict[str, Any]:
+        """The options of `load_checkpoint`, which are also the fields of the load stage."""
+        names = ("dialect", "image_size", "window", "pretrained_window", "task", "out_stages", "attention")
+        return {name: getattr(self, name) for name in (*names, "image_range", "ema")}
 
     def to_toml(self) -> str:
         """As a TOML document; options that are not set are left out."""
@@ -198,6 +232,8 @@ def _value(path: Path, key: str, kind: str, value: Any) -> Any:
         "tuple[str, ...]": lambda: isinstance(value, list) and all(isinstance(entry, str) for entry in value),
         "tuple[int, int, int]": lambda: _whole_numbers(value, 3),
         "Size": lambda: _whole_numbers(value, 2),
+        "Sizes": lambda: isinstance(value, list) and all(_whole_numbers(entry, 2) for entry in value),
+        "Stages": lambda: isinstance(value, list) and _whole_numbers(value, len(value)),
         "Triple": lambda: isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)),
     }
     base = kind.removesuffix(" | None")
@@ -207,7 +243,9 @@ def _value(path: Path, key: str, kind: str, value: Any) -> Any:
         if not value:
             raise BadInput(f"recipe {path}: {key} is empty", needed="a path, or no such line")
         return str(path.parent.absolute() / value)
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value)
+    return value
 
 
 def _is_number(value: Any) -> bool:

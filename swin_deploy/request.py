@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from calib.image_source import ArrayRow
 from calib.images import ImageSet, open_images
+from calib.pairs import is_paired, split_pairs
 from calib.preprocess import Preprocess
-from swin_deploy.checkpoint.load import Checkpoint
-from swin_deploy.errors import BadData, BadInput
-from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
+from swin_deploy.checkpoint.sidecar import Sidecar
+from swin_deploy.checkpoint.task import Classifier, Restoration, Task
+from swin_deploy.errors import BadData, BadInput, UsageFault
+from swin_deploy.parity.evaluation import SYNTHETIC_DENSE, EvaluationSet, synthetic_evaluation
+from swin_deploy.parity.schedule import images_that_fit, refuse_too_many
 from swin_deploy.plan import Calibration
 from swin_deploy.recipe import Recipe
 
@@ -23,9 +26,11 @@ __all__ = [
     "balanced_images",
     "calibration_set",
     "evaluation_set",
+    "judged_images",
     "preprocessing",
     "refuse_foreign_labels",
     "refuse_overlap",
+    "refuse_unfit",
 ]
 
 _PREPROCESS_OPTIONS = ("resize", "interpolation", "resampler", "crop_pct", "mean", "std")
@@ -41,44 +46,192 @@ _FOR_SYNTHETIC_IMAGES: Mapping[str, Any] = MappingProxyType(
 )
 
 
-def preprocessing(recipe: Recipe, checkpoint: Checkpoint, *, real_images: bool) -> Preprocess:
+# Restoration has one way only: pixel by pixel, on the 0..1 scale. What the network subtracts is within it.
+_FOR_RESTORATION: Mapping[str, Any] = MappingProxyType(
+    {
+        "resize": "none",
+        "interpolation": "bicubic",
+        "resampler": "pillow",
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+    }
+)
+
+
+class Understood(Protocol):
+    """What a run has to know of a checkpoint before it begins: `Checkpoint` and `OwnModel` do."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    @property
+    def sidecar(self) -> Sidecar:
+        """What stood beside it."""
+        ...
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What the network is for."""
+        ...
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of one image's outputs in FP32."""
+        ...
+
+
+def preprocessing(recipe: Recipe, checkpoint: Understood, *, real_images: bool) -> Preprocess:
     """How images become inputs: from the side-car with the recipe's options on top, at the size the model runs at.
 
+    Restoration needs neither: its inputs are the images themselves, from 0 to 1.
+
     Raises:
-        BadInput: real images are to be shown, and neither says how they must be prepared.
+        BadInput: real images are to be shown, and neither says how they must be prepared, or the network takes other
+            channels than an image has.
         BadData: an option has a value that no image can be prepared with.
+        UsageFault: an option is given for restoration.
     """
-    height, width = checkpoint.reading.spec.image_size
+    height, width = checkpoint.image_size
+    if real_images and checkpoint.channels not in (1, 3):
+        raise BadInput(
+            f"{checkpoint.path} takes {checkpoint.channels} channels",
+            needed="3 or 1, which is what an image file can be read as",
+            do="Leave the data out: made-up images tell the distance to the original",
+        )
     given = {key: getattr(recipe, key) for key in _PREPROCESS_OPTIONS if getattr(recipe, key) is not None}
+    if isinstance(checkpoint.task, Restoration):
+        if given:
+            option = next(iter(given)).replace("_", "-")
+            raise UsageFault(
+                f"--{option} with a restoration network",
+                needed="no preprocessing option: images are its inputs as they are, on the 0..1 scale",
+                do=f"Leave --{option} out",
+            )
+        return Preprocess(height, width, **_FOR_RESTORATION, channels=checkpoint.channels)
+    given["channels"] = checkpoint.channels
     stated = checkpoint.sidecar.preprocess
     if stated is not None:
         return replace(stated, height=height, width=width, **given)
     missing = [f"--{key.replace('_', '-')}" for key in _PREPROCESS_OPTIONS if key not in given and key != "crop_pct"]
     if real_images and missing:
         raise BadInput(
-            f"neither an option nor a file beside {checkpoint.path} says how images were prepared for it",
+            checkpoint.sidecar.unprepared
+            or f"neither an option nor a file beside {checkpoint.path} says how images were prepared for it",
             needed="the resize, interpolation, mean and std of its training: a wrong guess costs accuracy silently",
             do=f"Give {', '.join(missing)}, or put {checkpoint.path.stem}.json beside it, as in examples/cifar10",
         )
     return Preprocess(**{"height": height, "width": width, **_FOR_SYNTHETIC_IMAGES, **given})
 
 
-def evaluation_set(recipe: Recipe, checkpoint: Checkpoint) -> EvaluationSet:
+def evaluation_set(recipe: Recipe, checkpoint: Understood) -> EvaluationSet:
     """The images to judge on; synthetic ones without `--eval-data`."""
-    if recipe.eval_data is None:
-        return synthetic_evaluation(preprocessing(recipe, checkpoint, real_images=False), recipe.seed)
-    images = balanced_images(recipe.eval_data, recipe.eval_images, recipe.seed, checkpoint.sidecar.classes)
-    refuse_foreign_labels(images, checkpoint.reading.spec.classes, checkpoint.sidecar.classes)
-    return EvaluationSet(images, preprocessing(recipe, checkpoint, real_images=True))
+    return judged_images(
+        recipe.eval_data,
+        recipe.eval_images,
+        recipe.seed,
+        preprocessing(recipe, checkpoint, real_images=recipe.eval_data is not None),
+        task=checkpoint.task,
+        classes=checkpoint.sidecar.classes,
+        bytes_each=checkpoint.output_bytes,
+        batch=recipe.batch,
+        option="--eval-images",
+    )
 
 
-def calibration_set(recipe: Recipe, checkpoint: Checkpoint) -> Calibration | None:
-    """INT8's images, `None` without `--int8`."""
+def judged_images(
+    data: str | None,
+    limit: int,
+    seed: int,
+    preprocess: Preprocess,
+    *,
+    task: Task | None,
+    classes: tuple[str, ...] | None,
+    bytes_each: int,
+    batch: tuple[int, int, int],
+    option: str,
+) -> EvaluationSet:
+    """Open `data`, or make images up, and refuse what cannot be judged on or would not fit into memory.
+
+    Args:
+        data: Images, or pairs of them for restoration; `None` for synthetic ones.
+        limit: At most so many; 0 for all, or for the task's usual number of synthetic ones.
+        seed: For subsets and synthetic images.
+        preprocess: From an image to the network's input.
+        task: What the network is for; `None` where only its outputs are known.
+        classes: Their names, where they are known.
+        bytes_each: Bytes of one image's outputs in FP32.
+        batch: Smallest, usual and largest batch that will be run.
+        option: The option that `limit` is from.
+
+    Raises:
+        BadData: the images are unusable or too many, or their labels are not the model's.
+        BadInput: the class names are not the model's.
+    """
+    dense = not isinstance(task, Classifier)
+    if data is None:
+        count = limit
+        if dense and not limit:  # a default that does not fit is lowered, a number that was asked for is refused
+            count = max(1, min(SYNTHETIC_DENSE, images_that_fit(bytes_each, batch, dense=True)))
+        if count:
+            refuse_too_many(count, bytes_each, batch, dense=dense, option=option)
+        return synthetic_evaluation(preprocess, seed, count=count, task=task, output_bytes=bytes_each)
+    pictures = None
+    if isinstance(task, Classifier):
+        images = balanced_images(data, limit, seed, classes)
+        refuse_foreign_labels(images, task.classes, classes)
+        refuse_too_many(len(images), bytes_each, batch, dense=False, option=option)
+    else:
+        images = open_images(Path(data), limit=limit or sys.maxsize, seed=seed)
+        if isinstance(task, Restoration) and is_paired(images):
+            every = open_images(Path(data))
+            pairs = len(every) // 2 if not limit else min(limit, len(every) // 2)
+            refuse_too_many(pairs, bytes_each, batch, dense=True, option=option)
+            images, pictures = split_pairs(every, task.scale, limit=limit or None, seed=seed)
+        refuse_too_many(len(images), bytes_each, batch, dense=True, option=option)
+        refuse_unfit(images, preprocess)
+    return EvaluationSet(images, preprocess, task=task, pictures=pictures, output_bytes=bytes_each)
+
+
+def refuse_unfit(images: ImageSet, preprocess: Preprocess) -> None:
+    """Decode and prepare each image once, so that an unfit one is found and named before hours of work.
+
+    Raises:
+        BadData: an image is broken, or smaller than a network that may not be shown an enlarged one.
+    """
+    for name, image in zip(images.names, images, strict=True):
+        try:
+            preprocess(image)
+        except BadData as error:
+            raise BadData(f"{images.source}: {name} is {error.seen}", needed=error.needed, do=error.do) from error
+
+
+def calibration_set(recipe: Recipe, checkpoint: Understood) -> Calibration | None:
+    """INT8's images, `None` without `--int8`; of pairs for restoration, the inputs."""
     if not recipe.int8:
         return None
     assert recipe.calib_data is not None
-    images = balanced_images(recipe.calib_data, recipe.calib_images, recipe.seed, checkpoint.sidecar.classes)
-    return Calibration(images, preprocessing(recipe, checkpoint, real_images=True))
+    prepare = preprocessing(recipe, checkpoint, real_images=True)
+    every = open_images(Path(recipe.calib_data)) if isinstance(checkpoint.task, Restoration) else None
+    if isinstance(checkpoint.task, Restoration) and every is not None and is_paired(every):
+        # The pictures are no inputs: calibrated on them, ranges would be those of sharper images than will come.
+        images, _ = split_pairs(every, checkpoint.task.scale, limit=recipe.calib_images or None, seed=recipe.seed)
+    else:
+        images = balanced_images(recipe.calib_data, recipe.calib_images, recipe.seed, checkpoint.sidecar.classes)
+    if prepare.resize == "none":
+        refuse_unfit(images, prepare)
+    return Calibration(images, prepare)
 
 
 def refuse_foreign_labels(images: ImageSet, outputs: int, classes: tuple[str, ...] | None) -> None:

@@ -18,16 +18,23 @@ __all__ = [
     "export_program",
     "load_package",
     "out_of_memory",
+    "program_on",
     "quiet_inductor",
+    "shaped_as_outputs",
 ]
 
+# Key of the output names in a package's metadata.
+_OUTPUTS = "swin_deploy_outputs"
 
-def export_program(module: nn.Module, image_size: tuple[int, int], largest_batch: int, device: str) -> ExportedProgram:
-    """Trace `module` with a free batch axis, 1 to `largest_batch`, on images [B, 3, H, W] in FP32."""
+
+def export_program(
+    module: nn.Module, image_size: tuple[int, int], largest_batch: int, device: str, channels: int = 3
+) -> ExportedProgram:
+    """Trace `module` with a free batch axis, 1 to `largest_batch`, on images [B, channels, H, W] in FP32."""
     import torch
 
     # Two examples, since a batch of one would be taken for a constant.
-    examples = torch.zeros(2, 3, *image_size, device=device)
+    examples = torch.zeros(2, channels, *image_size, device=device)
     batch = torch.export.Dim("batch", min=1, max=max(largest_batch, 2))
     with torch.no_grad():
         return torch.export.export(module, (examples,), dynamic_shapes=({0: batch},))
@@ -38,8 +45,8 @@ def count_operators(program: ExportedProgram) -> int:
     return sum(node.op == "call_function" for node in program.graph.nodes)
 
 
-def export_onnx(program: ExportedProgram, path: Path, opset: int) -> None:
-    """Write `program` as ONNX with the input `images` and the output `logits`, weights inside the file."""
+def export_onnx(program: ExportedProgram, path: Path, opset: int, outputs: tuple[str, ...]) -> None:
+    """Write `program` as ONNX with the input `images` and `outputs` in their order, weights inside the file."""
     import contextlib
     import io
     import logging
@@ -50,19 +57,37 @@ def export_onnx(program: ExportedProgram, path: Path, opset: int) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
         exported = torch.onnx.export(
-            program, (), input_names=["images"], output_names=["logits"], opset_version=opset, dynamo=True
+            program, (), input_names=["images"], output_names=list(outputs), opset_version=opset, dynamo=True
         )
     assert exported is not None
     exported.save(path, external_data=False)
 
 
-def compile_package(program: ExportedProgram, path: Path) -> None:
-    """Compile `program` ahead of time into a `.pt2` package that torch alone can load."""
+def compile_package(program: ExportedProgram, path: Path, outputs: tuple[str, ...]) -> None:
+    """Compile `program` ahead of time into a `.pt2` package that torch alone can load and that names its `outputs`."""
+    import json
+
     import torch._inductor
 
     quiet_inductor()
     exact_fp32()
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    torch._inductor.aoti_compile_and_package(
+        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {_OUTPUTS: json.dumps(outputs)}}
+    )
+
+
+def program_on(program: ExportedProgram, device: str) -> ExportedProgram:
+    """`program` with its weights and its device-bound operators on `device`."""
+    from torch.export.passes import move_to_device_pass
+
+    return program if device == "cpu" else move_to_device_pass(program, device)
+
+
+def shaped_as_outputs(program: ExportedProgram, names: tuple[str, ...]) -> Any:
+    """`names` in the structure in which `program` returns its tensors: bare, a tuple, a mapping."""
+    import torch.utils._pytree as pytree
+
+    return pytree.tree_unflatten(list(names), program.call_spec.out_spec)
 
 
 def exact_fp32() -> None:
@@ -87,9 +112,12 @@ def quiet_inductor() -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
-def load_package(path: Path) -> Callable[[Tensor], Tensor]:
-    """Load what `compile_package` wrote."""
+def load_package(path: Path) -> tuple[Callable[[Tensor], Any], tuple[str, ...] | None]:
+    """Load what `compile_package` wrote: the function and the names of its outputs, `None` in a foreign package."""
+    import json
+
     import torch._inductor
 
     loaded: Any = torch._inductor.aoti_load_package(str(path))
-    return cast("Callable[[Tensor], Tensor]", loaded)
+    stated = loaded.get_metadata().get(_OUTPUTS)
+    return cast("Callable[[Tensor], Any]", loaded), None if stated is None else tuple(json.loads(stated))

@@ -9,14 +9,14 @@ from pathlib import Path
 from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
+from swin_deploy.checkpoint.task import Restoration, task_from_json
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest
-from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import compare, run_session
 from swin_deploy.pipeline import Listener, Silent, judged
 from swin_deploy.plan import ORACLE, Step, default_view
-from swin_deploy.request import balanced_images, refuse_foreign_labels
+from swin_deploy.request import judged_images
 from swin_deploy.stages.load import Load
 
 __all__ = ["artifact_of", "validate"]
@@ -46,15 +46,22 @@ def artifact_of(path: Path) -> tuple[Artifact, StepRecord, Manifest]:
 
 
 def validate(
-    path: Path, *, data: str | None, images: int, max_drop: float, listener: Listener | None = None
+    path: Path,
+    *,
+    data: str | None,
+    images: int,
+    max_drop: float,
+    max_psnr_drop: float = 0.1,
+    listener: Listener | None = None,
 ) -> Manifest:
     """Run the oracle and `path` over the images and judge.
 
     Args:
         path: The artifact.
-        data: Images; synthetic ones without.
-        images: Use at most so many; 0 for all.
+        data: Images, or pairs of them for restoration; synthetic ones without.
+        images: Use at most so many; 0 for all, or for the usual number of synthetic ones.
         max_drop: Margin of the top-1 gate, in percentage points.
+        max_psnr_drop: Margin of restoration's gate against pictures, in dB.
         listener: Hears of progress.
 
     Returns:
@@ -62,20 +69,29 @@ def validate(
     """
     if not 0 <= max_drop <= 100:
         raise UsageFault(f"--max-drop {max_drop}", needed="percentage points, from 0 to 100")
+    if not 0 <= max_psnr_drop <= 100:
+        raise UsageFault(f"--max-psnr-drop {max_psnr_drop}", needed="dB, from 0 to 100")
     heard = listener or Silent()
     artifact, record, manifest = artifact_of(path)
-    oracle, oracle_record, _ = artifact_of(path.parent / "reference.safetensors")
-    preprocess = Preprocess.from_json(manifest.evaluation["preprocess"])
-    classes = manifest.checkpoint.get("classes")
-    if data is None:
-        evaluation = synthetic_evaluation(preprocess, int(manifest.recipe.get("seed", 0)))
-    else:
-        opened = balanced_images(data, images, int(manifest.recipe.get("seed", 0)), tuple(classes) if classes else None)
-        evaluation = EvaluationSet(opened, preprocess)
+    known = manifest.step(ORACLE)
+    oracle, oracle_record, _ = artifact_of(path.parent / ((known and known.file) or "reference.safetensors"))
+    classes, stated = manifest.checkpoint.get("classes"), manifest.evaluation["task"]
+    task = None if stated is None else task_from_json(stated)
     batch = tuple(int(size) for size in manifest.recipe["batch"])
     assert len(batch) == 3
+    evaluation = judged_images(
+        data,
+        images,
+        int(manifest.recipe.get("seed", 0)),
+        Preprocess.from_json(manifest.evaluation["preprocess"]),
+        task=task,
+        classes=tuple(classes) if classes else None,
+        bytes_each=int(manifest.evaluation["output_bytes"]),
+        batch=batch,
+        option="--images",
+    )
     rows = []
-    logits = None
+    wanted = None
     pieces = ((oracle, oracle_record), (artifact, record))
     for piece, made in pieces if artifact.name != ORACLE else pieces[:1]:
         view = default_view(piece)
@@ -87,15 +103,14 @@ def validate(
         heard.view_started(Step(piece.name, piece.path.name, Load(), ORACLE, (view,)), view)
         with view.backend.open(piece) as session:
             outputs = run_session(session, evaluation, batch, view.limit, heard.progress)
-        if logits is None:
-            logits = outputs.logits
-            refuse_foreign_labels(evaluation.images, logits.shape[1], tuple(classes) if classes else None)
-        measurement = compare(outputs, logits, None, evaluation.labels)
-        rows.append(made.with_rows((judged(row, view, measurement, outputs.seconds, max_drop),)))
+        wanted = outputs.whole if wanted is None else wanted
+        measurement = compare(outputs, wanted, None, evaluation)
+        margin = max_psnr_drop if isinstance(task, Restoration) else max_drop
+        rows.append(made.with_rows((judged(row, view, measurement, outputs.seconds, margin),)))
     status, verdict_line = _conclude(rows[-1])
     return replace(
         manifest,
-        recipe={**manifest.recipe, "max_drop": max_drop},
+        recipe={**manifest.recipe, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop},
         evaluation=evaluation.to_json(),
         steps=tuple(rows),
         status=status,

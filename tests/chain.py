@@ -17,24 +17,27 @@ import numpy.typing as npt
 import onnx
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from calib.images import ImageSet, open_images
 from calib.preprocess import Preprocess
 from calib.synthetic import structured_images
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
-from swin_deploy.checkpoint.load import open_reference, save_reference
-from swin_deploy.model.deployment import DeploymentSwin, open_deployment
+from swin_deploy.model.forms import open_deployment, open_reference, save_reference
 from swin_deploy.model.reference import ReferenceSwin
 from swin_deploy.stages.base import Produced, Stage
+from swin_deploy.stages.capture import Capture
 from swin_deploy.stages.cast import Cast
 from swin_deploy.stages.compile import Compile
+from swin_deploy.stages.constants import Constants
 from swin_deploy.stages.export import Export
 from swin_deploy.stages.fold import Fold
 from swin_deploy.stages.half import Half
 from swin_deploy.stages.lower import Lower
 from swin_deploy.stages.quantize import Quantize
 from swin_deploy.stages.simplify import Simplify
+from tests.own_networks import made, plain
 from tests.random_swin import random_reference, small_spec, timm_state
 
 __all__ = ["PREPROCESS", "Chain", "Family", "chain", "decibels", "one_thread", "random_images", "v1", "v2"]
@@ -76,7 +79,10 @@ class Chain:
         _write_timm(model, source)
         path = self._place("reference", ".safetensors")
         save_reference(model, path)
+        own = self._place("own", ".safetensors")
+        save_file(made(plain).state_dict(), own)
         self._made = {
+            "own": Artifact("own", own, Format.SOURCE, Precision.FP32),
             "source": Artifact("source", source, Format.SOURCE, Precision.FP32),
             "reference": Artifact("reference", path, Format.CHECKPOINT, Precision.FP32),
         }
@@ -107,6 +113,11 @@ class Chain:
             "qdq": (Quantize(self.images, PREPROCESS), "simplified"),
             "int8": (Cast(p.INT8), "qdq"),
             "lowered.qdq": (Lower(p.INT8), "qdq"),
+            # The same of a network that is not ours.
+            "captured": (Capture("tests.own_networks:plain", (28, 28), _LARGEST_BATCH), "own"),
+            "captured.deployment": (Constants(_LARGEST_BATCH), "captured"),
+            "captured.compiled": (Compile(p.FP32, _LARGEST_BATCH), "captured.deployment"),
+            "captured.exported": (Export(_LARGEST_BATCH), "captured.deployment"),
         }
 
     def artifact(self, name: str) -> Artifact:
@@ -129,11 +140,11 @@ class Chain:
         """An ONNX artifact, read afresh."""
         return onnx.load(self.artifact(name).path)
 
-    def reference(self) -> ReferenceSwin:
+    def reference(self) -> Any:
         """The paper form."""
         return open_reference(self.artifact("reference").path)
 
-    def deployment(self, name: str = "deployment") -> DeploymentSwin:
+    def deployment(self, name: str = "deployment") -> Any:
         """The deployment form."""
         return open_deployment(self.artifact(name).path)
 
@@ -149,8 +160,6 @@ class Chain:
 
 
 def _write_timm(model: ReferenceSwin, path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({name: tensor.contiguous() for name, tensor in timm_state(model).items()}, path)
     path.with_suffix(".json").write_text(json.dumps({"arguments": {"img_size": 28, "window_size": 7}}))
 

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Classifier, Task
+from swin_deploy.model.forms import build_reference
+from swin_deploy.model.geometry import RULES
 from swin_deploy.model.reference import LOGIT_SCALE_MAX, ReferenceSwin
-from swin_deploy.model.windows import effective_window
 
 Size = tuple[int, int]
 
@@ -30,27 +32,33 @@ def small_spec(
     dim: int = 16,
     depths: tuple[int, ...] = (2, 2),
     heads: tuple[int, ...] = (2, 4),
-    window: int = 7,
+    window: int | Size = 7,
     pretrained: tuple[Size, ...] | None = None,
     classes: int = 5,
+    task: Task | None = None,
+    rule: str = "timm",
+    attention: str = "window",
 ) -> SwinSpec:
     """A spec as a loader would make it: windows clipped to the feature map, channels doubled at each merging.
 
     The default has a first stage of 14x14 tokens, shifted, and a last one of a single window.
     """
     stages = []
+    configured = (window, window) if isinstance(window, int) else window
     for index, (depth, number) in enumerate(zip(depths, heads, strict=True)):
-        feature_map = (image_size[0] // (patch * 2**index), image_size[1] // (patch * 2**index))
-        clipped = effective_window(feature_map, (window, window))[0]
+        feature_map = (-(-image_size[0] // (patch * 2**index)), -(-image_size[1] // (patch * 2**index)))
+        clipped = RULES[rule].block(feature_map, configured, odd=False).window
         trained = None if family == "v1" else clipped if pretrained is None else pretrained[index]
         stages.append(StageSpec(depth, dim * 2**index, number, clipped, 2 * dim * 2**index, trained))
-    return SwinSpec(family, image_size, patch, 3, tuple(stages), classes)
+    return SwinSpec(
+        family, image_size, patch, 3, tuple(stages), task or Classifier(classes), rule=rule, attention=attention
+    )
 
 
-def random_reference(spec: SwinSpec, seed: int = 0) -> ReferenceSwin:
+def random_reference(spec: SwinSpec, seed: int = 0) -> Any:
     """The paper form with random non-trivial weights, FP32, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
-    model = ReferenceSwin(spec)
+    model = build_reference(spec)
     state = {name: _random(name, tensor, generator) for name, tensor in model.state_dict().items()}
     if spec.family == "v2":
         for name in [name for name in state if name.endswith("qkv.bias")]:
@@ -62,8 +70,10 @@ def random_reference(spec: SwinSpec, seed: int = 0) -> ReferenceSwin:
 def _random(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     uniform = torch.rand(tensor.shape, generator=generator)
     normal = torch.randn(tensor.shape, generator=generator)
-    if re.search(r"norm\d?\.weight$", name):
+    if re.search(r"norm\d?\.weight$", name) or name.endswith("running_var"):
         return 0.5 + uniform
+    if name.endswith((".features", ".centroids")):
+        return normal
     if name.endswith("relative_position_bias_table"):
         return normal
     if name.endswith("logit_scale"):
@@ -81,6 +91,8 @@ def _random(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
         return 0.1 * normal
     if name == "patch_embed.proj.weight":
         return 0.2 * normal
+    if tensor.ndim == 4:  # restoration has convolutions one behind the other, which must not lose what comes in
+        return normal / math.sqrt(tensor[0].numel())
     return 0.05 * normal
 
 
@@ -119,7 +131,7 @@ def timm_twin(model: ReferenceSwin) -> Any:
         "img_size": spec.image_size,
         "patch_size": spec.patch,
         "in_chans": spec.channels,
-        "num_classes": spec.classes,
+        "num_classes": spec.task.classes,
         "embed_dim": spec.stages[0].dim,
         "depths": tuple(stage.depth for stage in spec.stages),
         "num_heads": tuple(stage.heads for stage in spec.stages),

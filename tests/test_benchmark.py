@@ -78,7 +78,7 @@ def test_rounds_are_interleaved_after_the_warm_up_and_each_begins_with_another()
     assert (times >= 0).all()
 
 
-def run_folder(folder: Path, *, size: int = 64, format_: str = "onnx") -> Path:
+def run_folder(folder: Path, *, size: int = 64, channels: int = 3, format_: str = "onnx") -> Path:
     """A finished run with one artifact that no runtime could open."""
     path = folder / "model.onnx"
     folder.mkdir()
@@ -87,15 +87,17 @@ def run_folder(folder: Path, *, size: int = 64, format_: str = "onnx") -> Path:
         "fp32", "simplify", "exported", {}, {}, "key", path.name, format_, "fp32", sha256=file_sha256(path)
     )
     manifest = example_run()
-    evaluation = {**manifest.evaluation, "preprocess": {"height": size, "width": size}}
+    evaluation = {**manifest.evaluation, "preprocess": {"height": size, "width": size, "channels": channels}}
     write_manifest(replace(manifest, steps=(record,), evaluation=evaluation), folder)
     return path
 
 
 def test_artifacts_for_different_sizes_are_not_compared(tmp_path: Path) -> None:
-    paths = [run_folder(tmp_path / "a"), run_folder(tmp_path / "b", size=32)]
-    with pytest.raises(BadInput, match=r"\[\(32, 32\), \(64, 64\)\]"):
-        bench(paths, batches=(1,), rounds=3, warmup=1, threads=1)
+    paths = [run_folder(tmp_path / "a"), run_folder(tmp_path / "b", size=32), run_folder(tmp_path / "c", channels=1)]
+    with pytest.raises(BadInput, match=r"images of 3x32x32 and 3x64x64"):
+        bench(paths[:2], batches=(1,), rounds=3, warmup=1, threads=1)
+    with pytest.raises(BadInput, match=r"images of 1x64x64 and 3x64x64"):
+        bench(paths[::2], batches=(1,), rounds=3, warmup=1, threads=1)
 
 
 @pytest.mark.parametrize("batch", [33, 64])
@@ -113,6 +115,21 @@ def test_an_artifact_that_cannot_run_here_is_said_and_never_timed_as_something_e
     )
     with pytest.raises(Unavailable, match="cannot be timed here: no NVIDIA GPU"):
         bench([run_folder(tmp_path / "a", format_="rtx-plan")], batches=(1,), rounds=3, warmup=1, threads=1)
+
+
+def test_the_images_have_the_channels_and_the_size_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    class Watching(FakeSession):
+        def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
+            shapes.append(images.shape)
+            return {}
+
+    monkeypatch.setattr("swin_deploy.backends.onnxruntime.OnnxRuntime.open", lambda self, artifact: Watching("a", []))
+    bench([run_folder(tmp_path / "a", size=24, channels=1)], batches=(1, 2), rounds=3, warmup=1, threads=1)
+    assert set(shapes) == {(1, 1, 24, 24), (2, 1, 24, 24)}
 
 
 def test_a_changed_artifact_is_not_timed(tmp_path: Path) -> None:

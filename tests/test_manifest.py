@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from swin_deploy.checkpoint.task import Backbone, Restoration, task_to_json
 from swin_deploy.errors import BadInput
 from swin_deploy.manifest import (
     FILE_NAME,
@@ -59,7 +60,7 @@ def test_a_number_that_json_has_not_is_never_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == example_run()
 
 
-@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, "1", None])
+@pytest.mark.parametrize("version", [0, 1, SCHEMA_VERSION + 1, "2", None])
 def test_another_version_of_the_schema_is_refused_and_named(tmp_path: Path, version: Any) -> None:
     raw = {**example_run().to_json(), "schema_version": version}
     (tmp_path / FILE_NAME).write_text(json.dumps(raw))
@@ -68,7 +69,7 @@ def test_another_version_of_the_schema_is_refused_and_named(tmp_path: Path, vers
     assert caught.value.exit_code == 5
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", '"x"', "{}", '{"schema_version": 1}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", '"x"', "{}", '{"schema_version": 2}', "\udcff"])
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(BadInput, match=r"manifest\.json cannot be read as a manifest"):
@@ -144,3 +145,22 @@ def test_it_says_in_a_few_words_what_the_run_was_judged_on() -> None:
 
 def test_it_does_not_promise_a_margin_that_too_few_images_cannot_be_judged_by() -> None:
     assert judged_on(images=1999) == "1999 labelled images, too few to judge the top-1 drop by (2000 are needed)"
+
+
+def test_of_a_dense_task_it_speaks_of_pairs_and_of_a_margin_in_decibels() -> None:
+    restoration, backbone = task_to_json(Restoration(2, "pixelshuffle")), task_to_json(Backbone((0, 1), True))
+    pairs = {"task": restoration, "pictures": True, "labelled": False}
+    assert judged_on(images=14, **pairs) == "14 pairs of images, PSNR-Y margin 0.1 dB"
+    assert judged_on(images=4, **pairs) == "4 pairs of images, too few to judge the PSNR-Y drop by (5 are needed)"
+    alone = judged_on(images=8, task=restoration, labelled=False)
+    assert alone == "8 images without pictures to meet: distances to the oracle, no task measure"
+    made_up = judged_on(images=8, task=backbone, labelled=False, kind="synthetic")
+    assert made_up == "8 SYNTHETIC images: distances to the oracle, no task measure"
+    remark = judged_on(images=8, task=backbone, labelled=False, remark="their labels are ignored")
+    assert remark == "8 images (their labels are ignored): distances to the oracle, no task measure"
+
+
+def test_its_task_is_that_of_its_images() -> None:
+    manifest = example_run()
+    assert manifest.task == "classifier"
+    assert replace(manifest, evaluation={**manifest.evaluation, "task": None}).task is None

@@ -11,7 +11,8 @@ import torch
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.backends.torch_eager import TorchEager
-from swin_deploy.checkpoint.load import load_checkpoint, save_reference
+from swin_deploy.checkpoint.load import load_checkpoint
+from swin_deploy.model.forms import save_reference
 from swin_deploy.parity.distances import distance
 from swin_deploy.parity.evaluation import synthetic_evaluation
 from swin_deploy.parity.gates import GATES, GateName
@@ -56,7 +57,7 @@ def logits(backend, artifact: Artifact) -> np.ndarray:
     preprocess = load_checkpoint(EXAMPLE).sidecar.preprocess
     assert preprocess is not None
     with backend.open(artifact) as session:
-        pieces = [session.infer(batch)["logits"] for batch in synthetic_evaluation(preprocess).batches(8, IMAGES)]
+        pieces = [session.infer(batch)["logits"] for batch in synthetic_evaluation(preprocess, count=IMAGES).batches(8)]
     return np.concatenate(pieces)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,26 +17,32 @@ from calib.preprocess import Preprocess
 from calib.synthetic import structured_images
 from swin_deploy import pipeline
 from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.backends.aot_inductor import AotInductor
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.backends.torch_eager import TorchEager
 from swin_deploy.checkpoint.load import load_checkpoint
+from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 from swin_deploy.manifest import Manifest, read_manifest
-from swin_deploy.model.deployment import open_deployment, save_deployment
-from swin_deploy.parity.evaluation import EvaluationSet
+from swin_deploy.model.forms import build_reference, open_deployment, save_deployment, save_reference
+from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import GateName, Verdict
 from swin_deploy.plan import Calibration, Step, View, make_plan
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.base import Produced
 from swin_deploy.stages.cast import Cast
+from swin_deploy.stages.compile import Compile
 from swin_deploy.stages.export import Export
 from swin_deploy.stages.fold import Fold
 from swin_deploy.stages.half import Half
 from swin_deploy.stages.load import Load
 from swin_deploy.stages.quantize import Quantize
 from swin_deploy.stages.simplify import Simplify
+from tests.random_swin import random_reference, small_spec, timm_state
 
 BATCH = (1, 2, 4)
+TEN = Classifier(10)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,7 +69,7 @@ def preprocess() -> Preprocess:
 @pytest.fixture(scope="module")
 def evaluation(preprocess: Preprocess) -> EvaluationSet:
     """Twelve labelled images: enough to run, too few to gate accuracy."""
-    return EvaluationSet(image_set(12, seed=1, labelled=True), preprocess)
+    return EvaluationSet(image_set(12, seed=1, labelled=True), preprocess, task=TEN)
 
 
 def image_set(count: int, seed: int, labelled: bool = False) -> ImageSet:
@@ -77,16 +84,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random Swin V1 in timm's layout, with the side-car that states its image size."""
     from safetensors.torch import save_file
 
-    from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
-    from swin_deploy.checkpoint.timm import _names
-
-    stages = (StageSpec(2, 16, 2, (7, 7), 32), StageSpec(2, 32, 4, (7, 7), 64))
-    spec = SwinSpec("v1", (28, 28), 2, 3, stages, 10)
+    model = build_reference(small_spec("v1", classes=10))
     generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for key, (_, shape) in _names(spec).items():
-        value = 0.1 * torch.randn(*shape, generator=generator)
-        tensors[key] = value + 1.0 if "norm" in key and key.endswith("weight") else value
+    state = {}
+    for name, tensor in model.state_dict().items():
+        value = 0.1 * torch.randn(*tensor.shape, generator=generator)
+        state[name] = value + 1.0 if "norm" in name and name.endswith("weight") else value
+    model.load_state_dict(state)
+    tensors = {name: tensor.contiguous() for name, tensor in timm_state(model).items()}
     folder = tmp_path_factory.mktemp("checkpoint")
     save_file(tensors, folder / "tiny.safetensors")
     (folder / "tiny.json").write_text(json.dumps({"arguments": {"img_size": 28}}))
@@ -294,15 +299,13 @@ def test_resume_reuses_what_did_not_change_and_remakes_what_did(checkpoint, eval
     assert "reference" in heard.stages
     # Other images: artifacts are kept, measurements are not.
     heard = Listener()
-    other = EvaluationSet(image_set(12, seed=9, labelled=True), evaluation.preprocess)
+    other = EvaluationSet(image_set(12, seed=9, labelled=True), evaluation.preprocess, task=TEN)
     third = execute(plan, checkpoint, other, tmp_path, listener=heard, resume=True)
     assert heard.stages == [] and heard.reused == {"reference": False, "deployment": False}
     assert third.step("deployment").rows[0].key != first.step("deployment").rows[0].key
 
 
 def test_a_changed_side_car_makes_everything_again(checkpoint, evaluation, tmp_path) -> None:
-    import shutil
-
     mine = Path(shutil.copy(checkpoint, tmp_path / "tiny.safetensors"))
     side = mine.with_suffix(".json")
     shutil.copy(checkpoint.with_suffix(".json"), side)
@@ -393,7 +396,7 @@ def test_a_drop_inside_the_interval_is_inconclusive_and_fails_only_when_required
     checkpoint, preprocess, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr("swin_deploy.parity.gates.TASK_IMAGES", 12)
-    evaluation = EvaluationSet(image_set(12, seed=1, labelled=True), preprocess)
+    evaluation = EvaluationSet(image_set(12, seed=1, labelled=True), preprocess, task=TEN)
     options = {"recipe": {"max_drop": 5.0}}  # twelve equal decisions leave a bound of about 12 points
     manifest = execute([load_step(), fold_step()], checkpoint, evaluation, tmp_path, **options)
     assert manifest.step("deployment").verdict is Verdict.INCONCLUSIVE
@@ -521,8 +524,6 @@ def test_a_manifest_that_names_files_elsewhere_is_not_followed(checkpoint, evalu
 
 
 def test_a_checkpoint_inside_the_runs_folder_is_not_overwritten(checkpoint, evaluation, tmp_path) -> None:
-    import shutil
-
     mine = Path(shutil.copy(checkpoint, tmp_path / "reference.safetensors"))
     shutil.copy(checkpoint.with_suffix(".json"), mine.with_suffix(".json"))
     before = mine.read_bytes()
@@ -581,3 +582,165 @@ def test_the_checkpoint_that_the_pipeline_tests_use_is_a_real_one(checkpoint) ->
     with pytest.raises(BadInput):
         load_checkpoint(checkpoint.with_name("other.safetensors"))
     assert np.isfinite(load_checkpoint(checkpoint).reference().head.weight.detach().numpy()).all()
+
+
+# Dense tasks. The checkpoint is not read: what a dialect makes of one is not the pipeline's.
+
+PYRAMID = small_spec("v1", task=Backbone((0, 1), norms=True))
+DOUBLE = SwinSpec(
+    "v1",
+    (16, 16),
+    1,
+    3,
+    (StageSpec(2, 16, 2, (8, 8), 32),),
+    Restoration(2, "pixelshuffledirect"),
+    rule="restoration",
+)
+
+
+@dataclass(frozen=True)
+class Made(Load):
+    """Loads random weights of a dense network, whatever the checkpoint is: `backbone`, `restoration` or `noise`."""
+
+    kind: str = "backbone"
+
+    def run(self, parent: Artifact, out: Path) -> Produced:
+        model = random_reference(PYRAMID if self.kind == "backbone" else DOUBLE)
+        if self.kind == "restoration":  # grey pictures with some structure, where `noise` gives numbers of any size
+            with torch.no_grad():
+                model.upsample.conv_last.weight.mul_(0.1)
+                model.upsample.conv_last.bias.fill_(0.5)
+        save_reference(model, out)
+        return Produced()
+
+
+def dense_plan(kind: str, *, compiled: bool = False) -> list[Step]:
+    """Every kind of stage that a dense network goes through here."""
+    graph = View("graph", OnnxRuntime(), GateName.FP32)
+    steps = [
+        replace(load_step(), stage=Made(kind=kind)),
+        fold_step(),
+        Step("exported", "exported.onnx", Export(4), "deployment", (graph,)),
+        Step("fp32", "fp32.onnx", Simplify(), "exported", (graph,)),
+        Step("fp16", "fp16.onnx", Cast(Precision.FP16), "fp32", (View("graph", OnnxRuntime(), GateName.FP16_GRAPH),)),
+    ]
+    package = View("package", AotInductor(), GateName.FP32)
+    return steps + [Step("compiled", "deployment.pt2", Compile(Precision.FP32, 4), "deployment", (package,))] * compiled
+
+
+def dense_evaluation(kind: str, *, pictures: bool = False) -> EvaluationSet:
+    if kind == "backbone":
+        preprocess = Preprocess(28, 28, "squash", "bicubic", "torch", (0.5,) * 3, (0.25,) * 3)
+        return synthetic_evaluation(preprocess, count=4, task=PYRAMID.task)
+    plain = Preprocess(16, 16, "none", "bicubic", "pillow", (0.0,) * 3, (1.0,) * 3)
+    if not pictures:
+        return synthetic_evaluation(plain, count=4, task=DOUBLE.task)
+    large = structured_images(6, 40, 36, seed=3)
+    sets = []
+    for pixels in (large[:, ::2, ::2], large):
+        rows = tuple(ArrayRow("pairs", pixels, row) for row in range(6))
+        sets.append(ImageSet("pairs", tuple("abcdef"), None, None, rows))
+    return EvaluationSet(sets[0], plain, task=DOUBLE.task, pictures=sets[1])
+
+
+def test_a_backbone_goes_through_every_stage_and_each_scale_is_judged(checkpoint, tmp_path) -> None:
+    compiled = shutil.which("g++") is not None
+    manifest = execute(dense_plan("backbone", compiled=compiled), checkpoint, dense_evaluation("backbone"), tmp_path)
+    assert manifest.status == 0, manifest.verdict
+    for step in manifest.steps[1:]:
+        (row,) = step.rows
+        assert row.verdict is Verdict.PASS
+        for entry in row.measurement["oracle"].values():
+            assert list(entry["by_output"]) == ["stage0", "stage1"]
+        assert [check["check"] for check in row.judgements] == ["finite", "sqnr"]
+    assert "a backbone has none of its own" in manifest.verdict
+    with np.load(tmp_path / "outputs" / "fp16.graph.npz") as stored:
+        assert set(stored.files) == {"key"} | {f"b{size}/stage{scale}" for size in BATCH for scale in (0, 1)}
+        assert stored["b2/stage1"].shape == (4, 32, 7, 7)
+
+
+def test_one_spoiled_scale_of_a_backbone_fails_its_gate_which_names_it(checkpoint, tmp_path) -> None:
+    plan = dense_plan("backbone")[:3]
+    plan[-1] = replace(plan[-1], stage=SpoiledOnnx(plan[-1].stage, "out_norms.1.bias", 1.01))
+    manifest = execute(plan, checkpoint, dense_evaluation("backbone"), tmp_path)
+    assert (manifest.status, manifest.step("exported").verdict) == (4, Verdict.FAIL)
+    failed = [check for check in manifest.step("exported").rows[0].judgements if check["verdict"] == "FAIL"]
+    assert ["output stage1" in check["detail"] for check in failed] == [True]
+
+
+@pytest.mark.parametrize("kind", ["backbone", "restoration"])
+def test_a_dense_run_is_resumed_from_its_stored_outputs(kind: str, checkpoint, tmp_path) -> None:
+    plan, evaluation = dense_plan(kind)[:3], dense_evaluation(kind)
+    first = execute(plan, checkpoint, evaluation, tmp_path)
+
+    class Measures(pipeline.Silent):
+        def view_started(self, step: Step, view: View) -> None:
+            raise AssertionError(f"{step.artifact} was measured again")
+
+    second = execute(plan, checkpoint, evaluation, tmp_path, listener=Measures(), resume=True)
+    assert [step.rows for step in second.steps] == [step.rows for step in first.steps]
+
+
+def test_a_restoration_is_judged_against_the_oracle_and_with_pairs_against_its_pictures(checkpoint, tmp_path) -> None:
+    plan = dense_plan("restoration")
+    alone = execute(plan, checkpoint, dense_evaluation("restoration"), tmp_path / "alone")
+    assert alone.status == 0, alone.verdict
+    assert "PSNR-Y against pictures NOT JUDGED for fp32, fp16" in alone.verdict
+    assert {check["check"] for check in alone.step("fp16").rows[0].judgements} == {"finite", "sqnr", "psnr-y"}
+    paired = execute(plan, checkpoint, dense_evaluation("restoration", pictures=True), tmp_path / "paired")
+    assert paired.status == 0, paired.verdict
+    assert "NOT JUDGED" not in paired.verdict
+    checks = {check["check"] for check in paired.step("fp16").rows[0].judgements}
+    assert checks == {"finite", "sqnr", "psnr-y", "psnr-y-drop"}
+
+
+def test_a_restoration_of_random_weights_is_judged_by_noise_and_the_verdict_says_so(checkpoint, tmp_path) -> None:
+    manifest = execute(dense_plan("noise")[:2], checkpoint, dense_evaluation("noise"), tmp_path)
+    assert manifest.status == 0
+    assert [check["check"] for check in manifest.step("deployment").rows[0].judgements] == ["finite", "sqnr"]
+    assert "PSNR-Y against the oracle NOT JUDGED for deployment" in manifest.verdict
+
+
+def test_a_spoiled_restoration_fails_and_the_margin_in_decibels_is_the_recipes(checkpoint, tmp_path) -> None:
+    plan = dense_plan("restoration")[:3]
+    plan[-1] = replace(plan[-1], stage=SpoiledOnnx(plan[-1].stage, "upsample", 1.2))
+    evaluation = dense_evaluation("restoration", pictures=True)
+    spoiled = execute(plan, checkpoint, evaluation, tmp_path, recipe={"max_psnr_drop": 0.07})
+    verdicts = {check["check"]: check for check in spoiled.step("exported").rows[0].judgements}
+    assert (spoiled.status, verdicts["psnr-y"]["verdict"]) == (4, "FAIL")
+    assert "margin 0.07 dB" in verdicts["psnr-y-drop"]["detail"]
+
+
+def test_accuracy_cannot_be_required_of_a_backbone_and_can_be_shown_by_pairs(checkpoint, tmp_path) -> None:
+    options = {"recipe": {"require": ("accuracy",), "eval_data": "made"}}
+    plan = dense_plan("backbone")[:2]
+    assert execute(plan, checkpoint, dense_evaluation("backbone"), tmp_path / "a", **options).status == 4
+    options = {"recipe": {"require": ("accuracy",), "eval_data": "made"}}
+    plan, evaluation = dense_plan("restoration")[:2], dense_evaluation("restoration", pictures=True)
+    assert execute(plan, checkpoint, evaluation, tmp_path / "b", **options).status == 0
+
+
+def test_outputs_that_nothing_will_be_compared_with_are_not_held(checkpoint, tmp_path, monkeypatch) -> None:
+    held: list[set[str]] = []
+    forget = pipeline.Run._forget
+
+    def watching(self: pipeline.Run, needed: set[str]) -> None:
+        forget(self, needed)
+        held.append(set(self._measured))
+
+    monkeypatch.setattr(pipeline.Run, "_forget", watching)
+    execute(dense_plan("backbone"), checkpoint, dense_evaluation("backbone"), tmp_path)
+    assert held == [
+        {"reference"},
+        {"reference", "deployment"},
+        {"reference", "exported"},
+        {"reference", "fp32"},
+        {"reference"},
+    ]
+
+
+def test_outputs_of_an_unknown_task_are_judged_by_noise_alone(checkpoint, tmp_path) -> None:
+    evaluation = replace(dense_evaluation("backbone"), task=None)
+    manifest = execute(dense_plan("backbone")[:2], checkpoint, evaluation, tmp_path)
+    assert (manifest.status, manifest.task) == (0, None)
+    assert "these outputs have none of their own" in manifest.verdict

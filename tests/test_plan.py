@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from calib.images import ImageSet
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.errors import Unavailable, UsageFault
 from swin_deploy.parity.gates import GateName
-from swin_deploy.plan import HALF_IMAGES, default_view, make_plan, resolve_target
+from swin_deploy.plan import HALF_IMAGES, Calibration, Step, default_view, make_plan, resolve_target
 from swin_deploy.recipe import Recipe
+from swin_deploy.stages.capture import Capture
+from swin_deploy.stages.constants import Constants
+from tests.chain import PREPROCESS
 
 
 def files(recipe: Recipe, target: str) -> set[str]:
@@ -107,3 +112,75 @@ def test_quantized_graphs_are_judged_literally_and_half_precision_on_a_subset_wi
     assert default_view(Artifact("a", Path("a"), Format.DEPLOYMENT, Precision.FP16)).limit == HALF_IMAGES
     monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: None)
     assert default_view(Artifact("a", Path("a"), Format.DEPLOYMENT, Precision.FP16)).limit is None
+
+
+# A network of the user's own
+
+OWN = Recipe("a", model="my.module:make", batch=(1, 4, 8))
+
+
+def own_plan(recipe: Recipe, target: str) -> dict[str, Step]:
+    calibration = Calibration(ImageSet("none", ("one",), None, None, (None,)), PREPROCESS) if recipe.int8 else None
+    return {step.artifact: step for step in make_plan(recipe, target, calibration, own_size=(16, 32))}
+
+
+def test_an_own_network_is_captured_and_its_constants_folded_in_place_of_load_and_fold() -> None:
+    plan = own_plan(OWN, "onnxruntime")
+    assert list(plan) == ["reference", "deployment", "compiled", "exported", "fp32"]
+    assert plan["reference"].stage == Capture("my.module:make", (16, 32), 8)
+    assert plan["deployment"].stage == Constants(8)
+    assert [plan[name].file for name in plan] == [
+        "reference.program.pt2", "deployment.program.pt2", "deployment.pt2", "exported.onnx", "fp32.onnx"
+    ]  # fmt: skip
+    # The control: without --model it is the other pair.
+    stages = [step.stage.name for step in make_plan(Recipe("a"), "onnxruntime", None)]
+    assert stages[:2] == ["load", "fold"]
+    assert [step.stage.name for step in plan.values()][2:] == stages[2:]
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "rtx", "torch"])
+def test_parents_come_first_and_each_reads_what_it_accepts(target: str) -> None:
+    made = {"checkpoint": (Format.SOURCE, Precision.FP32)}
+    for name, step in own_plan(OWN, target).items():
+        assert made[step.parent] in step.stage.accepts
+        made[name] = step.stage.produces
+        for view in step.views:
+            reason = view.backend.unavailable(Artifact(name, Path("nowhere"), *step.stage.produces))
+            assert reason is None or "does not open" not in reason
+
+
+def test_the_oracle_of_an_own_network_is_not_judged_and_its_constants_are() -> None:
+    plan = own_plan(OWN, "torch")
+    assert [view.gate for view in plan["reference"].views] == [None]
+    assert [view.gate for view in plan["deployment"].views] == [GateName.FP32, GateName.FP32]
+    for name, gate in (("reference", None), ("deployment", GateName.FP32)):
+        view = default_view(Artifact(name, Path("a.pt2"), Format.CAPTURED, Precision.FP32))
+        assert (view.gate, view.backend.name) == (gate, "torch")
+
+
+def test_half_precision_of_an_own_network_begins_at_the_graph() -> None:
+    plan = own_plan(replace(OWN, fp16=True, bf16=True), "onnxruntime")
+    assert not any(step.stage.name == "half" for step in plan.values())
+    assert [plan[name].parent for name in ("fp16", "bf16")] == ["fp32", "fp32"]
+    # The control: of a Swin there is one for each.
+    stages = [step.stage.name for step in make_plan(Recipe("a", fp16=True, bf16=True), "onnxruntime", None)]
+    assert stages.count("half") == 2
+
+
+def test_int8_of_an_own_network_goes_through_its_graph() -> None:
+    plan = own_plan(replace(OWN, int8=True, calib_data="b"), "onnxruntime")
+    assert (plan["int8-qdq"].parent, plan["int8"].parent) == ("fp32", "int8-qdq")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "words"),
+    [
+        (OWN, "torch-tensorrt", "--model with --target torch-tensorrt"),
+        (replace(OWN, fp16=True), "torch", "--fp16 with --model and --target torch"),
+        (replace(OWN, bf16=True), "torch", "--bf16 with --model and --target torch"),
+    ],
+)
+def test_targets_that_take_no_own_network_are_refused(recipe: Recipe, target: str, words: str) -> None:
+    with pytest.raises(UsageFault, match=words):
+        own_plan(recipe, target)
+    make_plan(replace(recipe, model=None), target, None)  # the control

@@ -81,7 +81,19 @@ def test_its_options_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/one_image.md", "examples/cifar10/README.md"]
+    "document",
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/one_image.md",
+        "docs/checkpoints.md",
+        "docs/attention.md",
+        "docs/variants.md",
+        "docs/zoo.md",
+        "tests/golden/README.md",
+        "examples/cifar10/README.md",
+    ],
 )
 def test_relative_links_and_named_files_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")

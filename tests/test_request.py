@@ -14,7 +14,10 @@ from calib.preprocess import Preprocess
 from calib.synthetic import structured_images
 from swin_deploy.checkpoint.load import Checkpoint
 from swin_deploy.checkpoint.sidecar import Sidecar
-from swin_deploy.errors import BadData, BadInput
+from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration, Task
+from swin_deploy.errors import BadData, BadInput, UsageFault
+from swin_deploy.parity.schedule import LIMIT_BYTES
 from swin_deploy.recipe import Recipe
 from swin_deploy.request import calibration_set, evaluation_set, preprocessing, refuse_foreign_labels, refuse_overlap
 
@@ -22,9 +25,17 @@ STATED = Preprocess(32, 32, "squash", "bilinear", "torch", (0.4, 0.4, 0.4), (0.2
 
 
 def checkpoint(
-    preprocess: Preprocess | None = STATED, names: tuple[str, ...] | None = None, classes: int = 3
+    preprocess: Preprocess | None = STATED,
+    names: tuple[str, ...] | None = None,
+    classes: int = 3,
+    task: Task | None = None,
+    channels: int = 3,
 ) -> Checkpoint:
-    reading = SimpleNamespace(spec=SimpleNamespace(image_size=(16, 8), classes=classes))
+    restores = isinstance(task, Restoration)
+    stages = tuple(StageSpec(2, 32 * 2 ** (0 if restores else index), 2, (4, 4), 64) for index in range(2))
+    rule = "restoration" if restores else "microsoft-dense"
+    spec = SwinSpec("v1", (16, 8), 1 if restores else 2, channels, stages, task or Classifier(classes), rule=rule)
+    reading = SimpleNamespace(spec=spec)
     return Checkpoint(Path("/models/tiny.pth"), "timm", reading, Sidecar(None, preprocess=preprocess, classes=names))
 
 
@@ -218,3 +229,156 @@ def test_synthetic_images_overlap_with_nothing(tmp_path: Path) -> None:
     recipe = Recipe("a.pth", int8=True, calib_data=npz(tmp_path / "a.npz", pixels(2)))
     refuse_overlap(calibration_set(recipe, checkpoint()), evaluation_set(recipe, checkpoint()))
     refuse_overlap(None, evaluation_set(recipe, checkpoint()))
+
+
+# Dense tasks
+
+BACKBONE = Backbone((0, 1), norms=True)
+DOUBLE = Restoration(2, "pixelshuffle")
+
+
+def restoring(channels: int = 3) -> Checkpoint:
+    return checkpoint(None, task=replace(DOUBLE, mean=(0.0,) * channels), channels=channels)
+
+
+def pairs(root: Path, count: int = 3, *, low: tuple[int, int] = (20, 12), scale: int = 2) -> str:
+    """Pictures, and every `scale`th pixel of each as its input."""
+    for index in range(count):
+        picture = structured_images(1, low[0] * scale, low[1] * scale, index)[0]
+        for side, image in (("hr", picture), ("lr", picture[::scale, ::scale])):
+            (root / side).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(root / side / f"{index}.png")
+    return str(root)
+
+
+def test_the_number_of_synthetic_images_can_be_asked_for_and_has_a_default_for_each_task() -> None:
+    for asked, found in ((checkpoint(None), 64), (checkpoint(None, task=BACKBONE), 8), (restoring(), 8)):
+        assert len(evaluation_set(Recipe("a.pth"), asked)) == found
+        assert len(evaluation_set(Recipe("a.pth", eval_images=5), asked)) == 5
+
+
+def test_a_default_that_memory_does_not_bear_is_lowered_and_a_number_that_was_asked_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    each = 4 * 3 * 4 * 16 * 8  # an image of 32x16 in three channels
+    monkeypatch.setattr("swin_deploy.parity.schedule.LIMIT_BYTES", 9 * each)
+    recipe = Recipe("a.pth", batch=(1, 1, 2))
+    # Two of one call at the largest batch; two at it and N at the usual, which is the smallest too: N = 5.
+    assert len(evaluation_set(recipe, restoring())) == 5
+    assert len(evaluation_set(replace(recipe, eval_images=5), restoring())) == 5
+    with pytest.raises(BadData, match=r"6 images.*5 images.*Give --eval-images 5"):
+        evaluation_set(replace(recipe, eval_images=6), restoring())
+    with pytest.raises(BadData, match="--batch"):
+        evaluation_set(replace(recipe, batch=(1, 1, 9)), restoring())
+    assert LIMIT_BYTES == 2 << 30
+
+
+def test_too_many_images_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = npz(tmp_path / "a.npz", structured_images(8, 16, 8, 0))
+    monkeypatch.setattr("swin_deploy.parity.schedule.LIMIT_BYTES", 9 * 4 * 3 * 4 * 16 * 8)
+    monkeypatch.setattr("calib.image_source.ArrayRow.pixels", lambda self: pytest.fail("decoded"))
+    with pytest.raises(BadData, match="Give --eval-images 5"):
+        evaluation_set(Recipe("a.pth", eval_data=data, batch=(1, 1, 2)), restoring())
+
+
+def test_restoration_needs_no_stated_preprocessing_and_takes_images_as_they_are(tmp_path: Path) -> None:
+    whole = structured_images(2, 16, 8, 0)
+    found = evaluation_set(Recipe("a.pth", eval_data=npz(tmp_path / "a.npz", whole)), restoring())
+    (batch,) = found.batches(2)
+    assert (np.rint(batch.transpose(0, 2, 3, 1) * 255) == np.stack([found.images[row] for row in range(2)])).all()
+    assert (batch.min() >= 0, batch.max() <= 1) == (True, True)
+
+
+def test_a_larger_image_is_cropped_for_restoration_and_not_squashed(tmp_path: Path) -> None:
+    large = structured_images(1, 40, 30, 0)
+    found = evaluation_set(Recipe("a.pth", eval_data=npz(tmp_path / "a.npz", large)), restoring())
+    (batch,) = found.batches(1)
+    assert (np.rint(batch[0].transpose(1, 2, 0) * 255) == large[0][12:28, 11:19]).all()
+
+
+def test_a_smaller_image_is_refused_for_restoration_and_named(tmp_path: Path) -> None:
+    small = npz(tmp_path / "a.npz", structured_images(2, 16, 7, 0))
+    with pytest.raises(BadData, match=r"images\[\d\] is an image of 16x7.*at least 16x8"):
+        evaluation_set(Recipe("a.pth", eval_data=small), restoring())
+    recipe = Recipe("a.pth", int8=True, calib_data=small)
+    with pytest.raises(BadData, match=r"images\[\d\] is an image of 16x7"):
+        calibration_set(recipe, restoring())
+
+
+@pytest.mark.parametrize(("option", "value"), list(OPTIONS.items()))
+def test_a_preprocessing_option_is_refused_for_restoration(option: str, value: object) -> None:
+    with pytest.raises(UsageFault, match=f"--{option.replace('_', '-')} with a restoration network"):
+        preprocessing(Recipe("a.pth", **{option: value}), restoring(), real_images=False)
+
+
+def test_a_grey_network_is_shown_grey_images(tmp_path: Path) -> None:
+    data = npz(tmp_path / "a.npz", structured_images(2, 16, 8, 0))
+    for recipe in (Recipe("a.pth"), Recipe("a.pth", eval_data=data)):
+        assert next(evaluation_set(recipe, restoring(channels=1)).batches(2)).shape == (2, 1, 16, 8)
+
+
+def test_a_network_of_other_channels_is_shown_made_up_images_only(tmp_path: Path) -> None:
+    odd = checkpoint(task=BACKBONE, channels=4)
+    assert next(evaluation_set(Recipe("a.pth"), odd).batches(2)).shape == (2, 4, 16, 8)
+    with pytest.raises(BadInput, match="takes 4 channels"):
+        evaluation_set(Recipe("a.pth", eval_data=npz(tmp_path / "a.npz", pixels(2))), odd)
+
+
+def test_a_backbone_takes_a_folder_of_images_and_ignores_labels_with_a_remark(tmp_path: Path) -> None:
+    data = npz(tmp_path / "a.npz", pixels(4), [0, 1, 2, 99])
+    found = evaluation_set(Recipe("a.pth", eval_data=data), checkpoint(task=BACKBONE))
+    assert (len(found), found.labels, found.pictures) == (4, None, None)
+    assert "labels are ignored" in found.remark
+    with pytest.raises(BadData):  # the control: a classifier does not take label 99
+        evaluation_set(Recipe("a.pth", eval_data=data), checkpoint())
+
+
+def test_a_backbones_preprocessing_has_to_be_stated_like_any_other(tmp_path: Path) -> None:
+    data = npz(tmp_path / "a.npz", pixels(2))
+    with pytest.raises(BadInput, match="says how images were prepared"):
+        evaluation_set(Recipe("a.pth", eval_data=data), checkpoint(None, task=BACKBONE))
+
+
+def test_pairs_are_taken_for_restoration(tmp_path: Path) -> None:
+    found = evaluation_set(Recipe("a.pth", eval_data=pairs(tmp_path / "a")), restoring())
+    assert found.pictures is not None
+    assert (len(found), found.labels, found.remark) == (3, None, "")
+    for index, inputs in enumerate(next(found.batches(3))):
+        assert (found.picture(index)[:, ::2, ::2] == np.rint(inputs * 255)).all()
+        assert found.picture(index).shape == (3, 32, 16)
+
+
+def test_calibration_takes_the_inputs_of_pairs_and_not_the_pictures(tmp_path: Path) -> None:
+    recipe = Recipe("a.pth", int8=True, calib_data=pairs(tmp_path / "a", 4), calib_images=3)
+    found = calibration_set(recipe, restoring())
+    assert found is not None
+    assert [image.shape for image in found.images] == [(20, 12, 3)] * 3
+    # The control: folders of other names are inputs, all of them.
+    (tmp_path / "a" / "hr").rename(tmp_path / "a" / "other")
+    found = calibration_set(replace(recipe, calib_images=8), restoring())
+    assert found is not None
+    assert {image.shape for image in found.images} == {(20, 12, 3), (40, 24, 3)}
+
+
+def test_a_limit_takes_so_many_pairs(tmp_path: Path) -> None:
+    data = pairs(tmp_path / "a", 6)
+    found = evaluation_set(Recipe("a.pth", eval_data=data, eval_images=2), restoring())
+    assert found.pictures is not None
+    assert (len(found), found.images.names) == (2, found.pictures.names)
+
+
+def test_pairs_of_another_scale_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="exactly 2 times as large"):
+        evaluation_set(Recipe("a.pth", eval_data=pairs(tmp_path / "a", scale=3)), restoring())
+
+
+def test_pairs_smaller_than_the_network_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"\.png is an image of 15x12"):
+        evaluation_set(Recipe("a.pth", eval_data=pairs(tmp_path / "a", low=(15, 12))), restoring())
+
+
+def test_folders_of_other_names_are_inputs_with_labels_that_are_ignored(tmp_path: Path) -> None:
+    data = folders(tmp_path / "a", structured_images(2, 16, 8, 0), "cats", "dogs")
+    found = evaluation_set(Recipe("a.pth", eval_data=data), restoring())
+    assert found.pictures is None
+    assert "labels are ignored" in found.remark

@@ -13,16 +13,18 @@ from calib.preprocess import Preprocess
 from calib.synthetic import structured_images
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
-from swin_deploy.checkpoint.load import open_reference, save_reference
+from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration, Task, task_to_json
 from swin_deploy.errors import BadData, BadInput, UsageFault
 from swin_deploy.manifest import Manifest, StepRecord, read_manifest, write_manifest
-from swin_deploy.model.deployment import open_deployment, save_deployment
+from swin_deploy.model.forms import open_deployment, open_reference, save_deployment, save_reference
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.stages.fold import Fold
 from swin_deploy.validation import artifact_of, validate
 from tests.random_swin import random_reference, small_spec
 
 PREPROCESS = Preprocess(28, 28, "squash", "bilinear", "torch", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CLASSIFIER = Classifier(5)
 CLASSES = ["owl", "ant", "cow", "bee", "elk"]
 
 
@@ -51,21 +53,25 @@ def record(name: str, stage: str, parent: str, path: Path, form: Format) -> Step
     )
 
 
-def write_run(folder: Path) -> Folder:
+def write_run(folder: Path, task: Task = CLASSIFIER, preprocess: Preprocess = PREPROCESS) -> Folder:
     reference, deployment = folder / "reference.safetensors", folder / "deployment.safetensors"
     evaluation = {
         "kind": "images",
         "source": "elsewhere",
         "images": 9999,
         "labelled": True,
+        "pictures": False,
+        "remark": "",
+        "task": task_to_json(task),
+        "output_bytes": 20,
         "fingerprint": "0",
-        "preprocess": PREPROCESS.to_json(),
+        "preprocess": preprocess.to_json(),
     }
     steps = (
         record("reference", "load", "checkpoint", reference, Format.CHECKPOINT),
         record("deployment", "fold", "reference", deployment, Format.DEPLOYMENT),
     )
-    recipe = {"batch": [1, 2, 4], "max_drop": 1.0}
+    recipe = {"batch": [1, 2, 4], "max_drop": 1.0, "max_psnr_drop": 0.1}
     source = {"file": "tiny.pth", "sha256": "1", "classes": CLASSES}
     write_manifest(Manifest(recipe, "onnxruntime", {}, source, evaluation, steps, 0, "PASS", 1.0), folder)
     return Folder(folder)
@@ -138,6 +144,12 @@ def test_a_run_without_its_oracle_cannot_judge(run: Folder) -> None:
     (run.path / "reference.safetensors").unlink()
     with pytest.raises(BadInput, match=r"reference\.safetensors does not exist"):
         validate(run.deployment, data=None, images=0, max_drop=1.0)
+
+
+@pytest.mark.parametrize("margin", [float("nan"), float("inf"), -1.0])
+def test_a_margin_in_decibels_that_judges_nothing_is_refused(run: Folder, margin: float) -> None:
+    with pytest.raises(UsageFault, match="--max-psnr-drop"):
+        validate(run.deployment, data=None, images=0, max_drop=1.0, max_psnr_drop=margin)
 
 
 @pytest.mark.parametrize("margin", [float("nan"), float("inf"), -1.0])
@@ -235,3 +247,107 @@ def test_the_oracle_itself_is_shown_and_not_judged(run: Folder) -> None:
     found = validate(run.path / "reference.safetensors", data=None, images=0, max_drop=1.0)
     assert (found.status, len(found.steps)) == (0, 1)
     assert found.steps[0].rows[0].verdict is Verdict.INFO
+
+
+# Dense tasks
+
+
+def dense_folder(folder: Path, spec: SwinSpec, preprocess: Preprocess) -> Folder:
+    folder.mkdir()
+    save_reference(random_reference(spec), folder / "reference.safetensors")
+    parent = Artifact("reference", folder / "reference.safetensors", Format.CHECKPOINT, Precision.FP32)
+    Fold().run(parent, folder / "deployment.safetensors")
+    return write_run(folder, spec.task, preprocess)
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Folder:
+    return dense_folder(tmp_path / "run", small_spec("v1", task=Backbone((0, 1), norms=True)), PREPROCESS)
+
+
+def test_a_backbone_is_judged_by_every_scale(backbone: Folder) -> None:
+    found = validate(backbone.deployment, data=None, images=3, max_drop=1.0)
+    assert (found.status, found.evaluation["images"], found.task) == (0, 3, "backbone")
+    (row,) = found.steps[1].rows
+    assert row.measurement is not None
+    entry = row.measurement["oracle"]["2"]
+    assert set(entry["by_output"]) == {"stage0", "stage1"}
+    assert entry["sqnr_db"] == min(entry["by_output"].values()) > 100
+    assert (entry["agreement"], row.measurement["task"]) == (None, None)
+    assert [check["check"] for check in row.judgements] == ["finite", "sqnr"]
+
+
+def test_one_spoiled_norm_of_a_backbone_fails_and_its_scale_is_named(backbone: Folder) -> None:
+    model = open_deployment(backbone.deployment)
+    with torch.no_grad():
+        model.out_norms["0"].weight.mul_(1.001)
+    save_deployment(model, backbone.deployment)
+    write_run(backbone.path, small_spec("v1", task=Backbone((0, 1), norms=True)).task)
+    found = validate(backbone.deployment, data=None, images=2, max_drop=1.0)
+    assert found.status == 4
+    assert "output stage0, gate 100 dB" in found.verdict
+
+
+@pytest.fixture
+def restoration(tmp_path: Path) -> Folder:
+    stages = (StageSpec(2, 16, 2, (8, 8), 32),)
+    spec = SwinSpec("v1", (16, 16), 1, 3, stages, Restoration(2, "pixelshuffledirect"), rule="restoration")
+    plain = Preprocess(16, 16, "none", "bicubic", "pillow", (0.0,) * 3, (1.0,) * 3)
+    return dense_folder(tmp_path / "run", spec, plain)
+
+
+def picture_pairs(folder: Path, count: int) -> str:
+    from PIL import Image
+
+    for side in ("lr", "hr"):
+        (folder / side).mkdir(parents=True)
+    for index, picture in enumerate(structured_images(count, 40, 36, seed=3)):
+        Image.fromarray(picture).save(folder / "hr" / f"{index}.png")
+        Image.fromarray(picture[::2, ::2]).save(folder / "lr" / f"{index}.png")
+    return str(folder)
+
+
+def test_a_restoration_is_judged_by_psnr_y_against_the_oracle_and_with_pairs_against_the_pictures(
+    restoration: Folder, tmp_path: Path
+) -> None:
+    alone = validate(restoration.deployment, data=None, images=3, max_drop=1.0)
+    (row,) = alone.steps[1].rows
+    assert (alone.status, row.measurement["task"]) == (0, None)
+    assert row.measurement["oracle"]["2"]["psnr_y_db"] > 60
+    found = validate(restoration.deployment, data=picture_pairs(tmp_path / "pairs", 6), images=0, max_drop=1.0)
+    (row,) = found.steps[1].rows
+    assert (found.status, found.judged_on()) == (0, "6 pairs of images, PSNR-Y margin 0.1 dB")
+    task = row.measurement["task"]
+    assert (task["images"], abs(task["drop"]) < 1e-3) == (6, True)
+    assert "psnr-y-drop" in {check["check"] for check in row.judgements}
+
+
+def test_a_restoration_that_loses_brightness_fails(restoration: Folder, tmp_path: Path) -> None:
+    model = open_deployment(restoration.deployment)
+    with torch.no_grad():
+        for parameter in model.blocks[0].mlp.parameters():
+            parameter.mul_(1.5)
+    save_deployment(model, restoration.deployment)
+    spec = open_reference(restoration.path / "reference.safetensors").spec
+    write_run(
+        restoration.path, spec.task, Preprocess.from_json(read_manifest(restoration.path).evaluation["preprocess"])
+    )
+    found = validate(restoration.deployment, data=picture_pairs(tmp_path / "pairs", 6), images=0, max_drop=1.0)
+    assert found.status == 4
+
+
+def test_the_margin_in_decibels_is_the_one_given(restoration: Folder, tmp_path: Path) -> None:
+    data = picture_pairs(tmp_path / "pairs", 6)
+    found = validate(restoration.deployment, data=data, images=0, max_drop=1.0, max_psnr_drop=0.25)
+    assert "margin 0.25 dB" in str(found.steps[1].rows[0].judgements)
+    assert found.recipe["max_psnr_drop"] == 0.25
+
+
+def test_more_images_than_fit_are_refused_before_anything_is_run(
+    restoration: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = read_manifest(restoration.path)
+    write_manifest(replace(raw, evaluation={**raw.evaluation, "output_bytes": 1 << 28}), restoration.path)
+    monkeypatch.setattr("swin_deploy.validation.run_session", lambda *args: pytest.fail("executed"))
+    with pytest.raises(BadData, match="--images"):
+        validate(restoration.deployment, data=None, images=50, max_drop=1.0)

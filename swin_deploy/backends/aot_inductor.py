@@ -39,7 +39,8 @@ class AotInductor:
         if reason:
             raise Unavailable(reason)
         try:
-            return TorchSession(load_package(artifact.path), torch_device())
+            function, outputs = load_package(artifact.path)
+            return TorchSession(function, torch_device(), outputs)
         except RuntimeError as error:
             raise BadInput(
                 f"{artifact.path} cannot be loaded: {error}",
@@ -48,8 +49,8 @@ class AotInductor:
             ) from error
 
 
-def compile_deployment(deployment: Path, out: Path, largest_batch: int) -> str:
-    """Compile a deployment artifact for this machine's device.
+def compile_deployment(deployment: Artifact, out: Path, largest_batch: int) -> str:
+    """Compile a deployment form or a captured network for this machine's device.
 
     Returns:
         The device kind, `cpu` or `cuda`.
@@ -60,10 +61,10 @@ def compile_deployment(deployment: Path, out: Path, largest_batch: int) -> str:
     reason = no_cpp_compiler()
     if reason:
         raise Unavailable(reason)
-    from swin_deploy.model.deployment import open_deployment
-    from swin_deploy.torch_versions import compile_package, export_program
+    from swin_deploy.model.network import open_network
+    from swin_deploy.torch_versions import compile_package
 
     device = torch_device()
-    model = open_deployment(deployment).to(device)
-    compile_package(export_program(model, model.spec.image_size, largest_batch, device), out)
+    network = open_network(deployment, device)
+    compile_package(network.program(largest_batch), out, network.outputs)
     return device

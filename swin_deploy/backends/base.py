@@ -20,7 +20,7 @@ class Session(Protocol):
     """An opened artifact. Use it as a context manager."""
 
     def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
-        """Run preprocessed `images` [B, 3, H, W] in FP32; every output has B as its first axis."""
+        """Run preprocessed `images` [B, channels, H, W] in FP32; every output, by its name, has B as its first axis."""
         ...
 
     def close(self) -> None:

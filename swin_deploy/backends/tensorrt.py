@@ -152,7 +152,7 @@ class TensorRTSession:
         self._marks = tuple(device.event() for _ in range(4))  # before and after each of the three phases
 
     def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
-        """Run preprocessed `images` [B, 3, H, W] in FP32; outputs come back as FP32.
+        """Run preprocessed `images` [B, channels, H, W] in FP32; outputs come back as FP32.
 
         Raises:
             BadInput: the batch or image size is outside the plan's profile.

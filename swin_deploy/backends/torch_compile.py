@@ -22,7 +22,7 @@ def no_cpp_compiler() -> str | None:
 
 @dataclass(frozen=True)
 class TorchCompile:
-    """Opens `DEPLOYMENT` artifacts; a graph break is an error, since the form is made to have none."""
+    """Opens `DEPLOYMENT` and `CAPTURED` artifacts; a graph break is an error, since the form is made to have none."""
 
     @property
     def name(self) -> str:
@@ -31,7 +31,7 @@ class TorchCompile:
 
     def unavailable(self, artifact: Artifact) -> str | None:
         """See `Backend.unavailable`."""
-        if artifact.format is not Format.DEPLOYMENT:
+        if artifact.format not in (Format.DEPLOYMENT, Format.CAPTURED):
             return f"torch.compile does not open {artifact.format.value} files"
         return no_cpp_compiler()
 
@@ -42,10 +42,10 @@ class TorchCompile:
             raise Unavailable(reason)
         import torch
 
-        from swin_deploy.model.deployment import open_deployment
+        from swin_deploy.model.network import open_network
         from swin_deploy.torch_versions import quiet_inductor
 
         quiet_inductor()
         device = torch_device()
-        model = open_deployment(artifact.path).to(device)
-        return TorchSession(torch.compile(model, fullgraph=True, dynamic=True), device)
+        network = open_network(artifact, device)
+        return TorchSession(torch.compile(network.module, fullgraph=True, dynamic=True), device, network.outputs)

@@ -13,7 +13,7 @@ __all__ = ["TorchEager"]
 
 @dataclass(frozen=True)
 class TorchEager:
-    """Opens `CHECKPOINT` (paper form) and `DEPLOYMENT` artifacts.
+    """Opens `CHECKPOINT` (paper form), `DEPLOYMENT` and `CAPTURED` artifacts.
 
     Attributes:
         device: `cpu`, `cuda`, or `None` for whatever there is. Half precision on a CPU does round after each operator,
@@ -29,7 +29,7 @@ class TorchEager:
 
     def unavailable(self, artifact: Artifact) -> str | None:
         """See `Backend.unavailable`."""
-        if artifact.format not in (Format.CHECKPOINT, Format.DEPLOYMENT):
+        if artifact.format not in (Format.CHECKPOINT, Format.DEPLOYMENT, Format.CAPTURED):
             return f"PyTorch does not open {artifact.format.value} files"
         return None
 
@@ -38,9 +38,8 @@ class TorchEager:
         reason = self.unavailable(artifact)
         if reason:
             raise Unavailable(reason)
-        from swin_deploy.checkpoint.load import open_reference
-        from swin_deploy.model.deployment import open_deployment
+        from swin_deploy.model.network import open_network
 
         device = self.device or torch_device()
-        opener = open_reference if artifact.format is Format.CHECKPOINT else open_deployment
-        return TorchSession(opener(artifact.path).to(device), device)
+        network = open_network(artifact, device, paper=True)
+        return TorchSession(network.module, device, network.outputs)

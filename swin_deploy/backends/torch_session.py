@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,18 @@ def torch_device() -> str:
 
 
 class TorchSession:
-    """A function from images to logits on one device."""
+    """A function from images to its outputs on one device.
 
-    def __init__(self, function: Callable[[Tensor], Tensor], device: str) -> None:
+    Args:
+        function: Takes a tensor [B, channels, H, W]; returns a tensor, a sequence of them or a mapping to them, each
+            with B as its first axis.
+        device: Where it computes.
+        outputs: Their names, in order; `None` numbers them, as `output0` and so on.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Any], device: str, outputs: tuple[str, ...] | None = None) -> None:
         exact_fp32()
-        self._function, self._device = function, device
+        self._function, self._device, self._outputs = function, device, outputs
 
     def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
         """See `Session.infer`."""
@@ -41,7 +48,7 @@ class TorchSession:
         batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         try:
             with torch.inference_mode():
-                logits = self._function(batch.to(self._device))
+                found = _listed(self._function(batch.to(self._device)))
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -50,7 +57,8 @@ class TorchSession:
                 needed="more free memory, or a smaller batch",
                 do="Lower the batches with --batch and go on with --resume",
             ) from error
-        return {"logits": logits.float().cpu().numpy()}
+        names = self._outputs or tuple(f"output{index}" for index in range(len(found)))
+        return {name: tensor.float().cpu().numpy() for name, tensor in zip(names, found, strict=True)}
 
     def close(self) -> None:
         """Drop the function and what it holds."""
@@ -63,6 +71,12 @@ class TorchSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listed(result: Any) -> tuple[Tensor, ...]:
+    if isinstance(result, Mapping):
+        return tuple(result.values())
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
 def _closed(images: Tensor) -> Tensor:

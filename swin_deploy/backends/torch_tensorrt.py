@@ -30,6 +30,7 @@ from swin_deploy.artifact import Artifact, Format
 from swin_deploy.backends.base import Outputs
 from swin_deploy.backends.tensorrt_flavor import refused_family
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
+from swin_deploy.torch_versions import shaped_as_outputs
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,6 @@ __all__ = [
 Batch = tuple[int, int, int]
 
 INPUT_NAME = "images"
-OUTPUT_NAME = "logits"
 _INSTALL = "Install it with: pip install 'swin-deploy[torch-tensorrt]'"
 
 
@@ -121,6 +121,7 @@ def compile_module(
     module: torch.nn.Module,
     example: torch.Tensor,
     *,
+    outputs: tuple[str, ...] = ("logits",),
     batch: Batch = (1, 8, 32),
     attn_bias_is_causal: bool = False,
     require_full: bool = True,
@@ -129,11 +130,12 @@ def compile_module(
     """Export `module` with a dynamic batch and convert it to one TensorRT engine.
 
     The engine's types are those of the graph (there is no precision flag): an FP16 engine needs an FP16 module. Its
-    bindings are named `images` and `logits`.
+    bindings are named `images` and `outputs`.
 
     Args:
-        module: In evaluation mode and on the CPU; takes one tensor [B, ...] and returns one tensor [B, ...].
+        module: In evaluation mode and on the CPU; takes one tensor [B, ...] and returns one [B, ...] or several.
         example: An input of any batch, [b, 3, H, W]; gives shape and type.
+        outputs: Names of what it returns, in order.
         batch: Smallest, usual and largest batch of the engine's profile.
         attn_bias_is_causal: Refused when true; see Raises.
         require_full: Refuse a graph of which any part stays in PyTorch. When false, such a graph gives a result
@@ -183,7 +185,7 @@ def compile_module(
                     torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine(
                         program,
                         arg_input_binding_names=(INPUT_NAME,),
-                        output_binding_names=OUTPUT_NAME,
+                        output_binding_names=shaped_as_outputs(program, outputs),
                         require_full_compilation=True,
                         **settings,
                     )
@@ -253,7 +255,7 @@ def _export(
     dynamic = smallest < largest
     # torch.export makes a constant of an axis whose example is 1, and a dynamic axis always has room for 2.
     size = max(2, smallest) if dynamic else smallest
-    sample = example[:1].expand(size, *example.shape[1:]).contiguous()  # [size, 3, H, W]
+    sample = example[:1].expand(size, *example.shape[1:]).contiguous()  # [size, channels, H, W]
     axes = {0: torch.export.Dim("batch", min=smallest, max=largest)} if dynamic else None
     with torch.no_grad():
         program = torch.export.export(module, (sample,), dynamic_shapes=(axes,))
@@ -448,7 +450,7 @@ class TorchTensorRTSession:
     """An opened engine.
 
     Args:
-        execute: Takes a tensor [B, 3, H, W] on `device`, returns one tensor or a tuple of them.
+        execute: Takes a tensor [B, channels, H, W] on `device`, returns one tensor or a tuple of them.
         outputs: Their names, in order.
         batch: Smallest and largest batch of the engine's profile.
         device: Where the engine runs, as torch names it.
@@ -461,7 +463,7 @@ class TorchTensorRTSession:
         self._outputs, self._batch, self._device = outputs, batch, device
 
     def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
-        """Run preprocessed `images` [B, 3, H, W] in FP32.
+        """Run preprocessed `images` [B, channels, H, W] in FP32.
 
         Raises:
             UsageFault: B lies outside the engine's profile.

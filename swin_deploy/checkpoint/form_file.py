@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.errors import BadInput
+from swin_deploy.user_code import code_fingerprint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,11 +23,18 @@ _NAMES: dict[Form, str] = {"reference": "paper form", "deployment": "deployment 
 
 
 def write_form(model: nn.Module, spec: SwinSpec, form: Form, path: Path) -> None:
-    """Write the weights of `model`, in their own type; the same weights give the same bytes."""
+    """Write the weights of `model`, in their own type; the same weights give the same bytes.
+
+    With an attention of the user's own, its code is a part of the network: another code gives another file.
+    """
     from safetensors.torch import save_file
 
+    metadata = {"form": form, "spec": spec.to_json()}
+    if ":" in spec.attention:
+        metadata["attention_code"] = code_fingerprint(spec.attention.partition(":")[0])
+
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, path, metadata={"form": form, "spec": spec.to_json()})
+    save_file(tensors, path, metadata=metadata)
     _order_metadata(path)
 
 
@@ -48,8 +56,9 @@ def read_form(build: Callable[[SwinSpec], Model], form: Form, path: Path) -> Mod
         raise _unusable(path, form, f"holds no {_NAMES[form]}")
     try:
         model = build(SwinSpec.from_json(metadata["spec"]))
-        model.to(tensors["head.weight"].dtype).load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        kind = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+        model.to(kind).load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, StopIteration) as error:
         reason = str(error).splitlines()[-1].strip()
         raise _unusable(path, form, f"does not fit the architecture in its header: {reason}") from error
     return model.eval()

@@ -1,4 +1,4 @@
-"""The architecture of a Swin classifier, as far as a deployment needs to know it."""
+"""The architecture of a Swin, as far as a deployment needs to know it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration, Task, task_from_json, task_to_json
 from swin_deploy.errors import BadInput
-from swin_deploy.model.windows import effective_window
+from swin_deploy.model.geometry import RULES, BlockGeometry, GeometryRule
 
-__all__ = ["BlockGeometry", "Family", "StageSpec", "SwinSpec"]
+__all__ = ["Family", "StageSpec", "SwinSpec"]
 
 Family = Literal["v1", "v2"]
 Size = tuple[int, int]
@@ -18,7 +19,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One resolution level.
+    """Blocks of one resolution.
 
     Attributes:
         depth: Number of blocks; odd ones are shifted.
@@ -27,6 +28,7 @@ class StageSpec:
         window: Configured window (rows, columns) in tokens, before clipping to the feature map.
         mlp_dim: Hidden channels of the MLP.
         pretrained_window: V2 only: the window whose coordinates normalise the bias MLP's input.
+        shifts: Whether odd blocks are shifted where the geometry rule shifts them; see `GeometryRule.built`.
     """
 
     depth: int
@@ -35,6 +37,7 @@ class StageSpec:
     window: Size
     mlp_dim: int
     pretrained_window: Size | None = None
+    shifts: bool = True
 
     @property
     def head_dim(self) -> int:
@@ -43,42 +46,20 @@ class StageSpec:
 
 
 @dataclass(frozen=True)
-class BlockGeometry:
-    """Window and shift in force for one block, after clipping to its feature map."""
-
-    feature_map: Size
-    window: Size
-    shift: Size
-
-    @property
-    def shifted(self) -> bool:
-        """Whether any axis is shifted."""
-        return self.shift != (0, 0)
-
-    @property
-    def windows(self) -> int:
-        """Number of windows, nW."""
-        return (self.feature_map[0] // self.window[0]) * (self.feature_map[1] // self.window[1])
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one window, N."""
-        return self.window[0] * self.window[1]
-
-
-@dataclass(frozen=True)
 class SwinSpec:
-    """A Swin classifier.
+    """A Swin.
 
     Attributes:
         family: `v1` (pre-norm, scaled dot product, bias table) or `v2` (post-norm, cosine, bias MLP).
-        image_size: Height and width in pixels.
+        image_size: Height and width in pixels of the images the model is shown.
         patch: Patch size in pixels.
         channels: Input channels.
-        stages: One entry a resolution level.
-        classes: Number of logits.
+        stages: One entry a resolution level; for restoration, one a residual group.
+        task: What is made of the features, and with which parts.
+        rule: Name of the row of `RULES` that says what happens where windows do not fit.
         patch_norm: Whether the patch embedding ends with a LayerNorm.
         norm_eps: LayerNorm's epsilon.
+        attention: `window`, the name of a shipped variant, or `package.module:Class` (see `model/variants`).
     """
 
     family: Family
@@ -86,12 +67,15 @@ class SwinSpec:
     patch: int
     channels: int
     stages: tuple[StageSpec, ...]
-    classes: int
+    task: Task
+    rule: str = "timm"
     patch_norm: bool = True
     norm_eps: float = 1e-5
+    attention: str = "window"
 
     def __post_init__(self) -> None:
         """Refuse a geometry that this form cannot represent exactly."""
+        assert self.rule in RULES, f"no geometry rule {self.rule!r}"
         for index, stage in enumerate(self.stages):
             if stage.dim % stage.heads:
                 raise BadInput(
@@ -99,44 +83,121 @@ class SwinSpec:
                     needed="channels divisible by heads",
                     do="Check the checkpoint's bias table or logit scales, which give the number of heads",
                 )
-            if self.family == "v2" and stage.pretrained_window is None:
-                raise AssertionError("a V2 stage without its pretrained window")
-        step = self.patch * 2 ** (len(self.stages) - 1)
-        for axis, pixels in zip(("height", "width"), self.image_size, strict=True):
-            if pixels <= 0 or pixels % step:
+            if min(stage.window) < 1:
                 raise BadInput(
-                    f"image {axis} {pixels} is not a multiple of {step} (patch {self.patch} times "
-                    f"{2 ** (len(self.stages) - 1)} for the {len(self.stages) - 1} mergings)",
-                    needed=f"an image {axis} divisible by {step}",
-                    do="Choose another --image-size",
-                )
-        for index in range(len(self.stages)):
-            if min(self.stages[index].window) < 1:
-                raise BadInput(
-                    f"stage {index} has a window of {_size(self.stages[index].window)}",
+                    f"stage {index} has a window of {_size(stage.window)}",
                     needed="a window of at least one token",
                     do="Check --window or the JSON beside the checkpoint",
                 )
+            if self.family == "v2" and stage.pretrained_window is None:
+                raise AssertionError("a V2 stage without its pretrained window")
+        if min(self.image_size) < 1:
+            raise BadInput(
+                f"an image of {_size(self.image_size)}", needed="a size in pixels", do="Choose another --image-size"
+            )
+        if self.merging:
+            self._check_patches()
+        if isinstance(self.task, Restoration):
+            self._check_restoration(self.task)
+        self._check_windows()
+
+    def _check_patches(self) -> None:
+        step = self.patch * 2 ** (len(self.stages) - 1)
+        for axis, pixels in zip(("height", "width"), self.image_size, strict=True):
+            if not self.geometry_rule.odd_maps and pixels % step:
+                raise BadInput(
+                    f"image {axis} {pixels} is not a multiple of {step} (patch {self.patch} times "
+                    f"{2 ** (len(self.stages) - 1)} for the {len(self.stages) - 1} mergings)",
+                    needed=f"an image {axis} divisible by {step}, as the {self.rule} code wants it",
+                    do="Choose another --image-size",
+                )
+            if self.geometry_rule.partial_patches == "refuse" and pixels % self.patch:
+                raise BadInput(
+                    f"image {axis} {pixels} is not a multiple of the patch, {self.patch}",
+                    needed=f"an image {axis} that whole patches cover, as the {self.rule} code wants it",
+                    do="Choose another --image-size",
+                )
+            if pixels < self.patch:
+                raise BadInput(
+                    f"image {axis} {pixels} is less than one patch of {self.patch}",
+                    needed="an image of at least one patch",
+                    do="Choose another --image-size",
+                )
+
+    def _check_restoration(self, task: Restoration) -> None:
+        assert self.patch == 1, "restoration has no patches"
+        if len({(stage.dim, stage.window) for stage in self.stages}) > 1:
+            raise BadInput(
+                "residual groups of different widths or windows: "
+                + ", ".join(f"{stage.dim} channels in {_size(stage.window)}" for stage in self.stages),
+                needed="groups alike, as in every restoration model of this family",
+                do="Check the shapes of the checkpoint's bias tables and norms",
+            )
+        if len(task.mean) != self.channels:
+            raise BadInput(
+                f"a mean of {len(task.mean)} channels for images of {self.channels}",
+                needed="one number a channel",
+                do="Check the mean given, or leave it out",
+            )
+        for axis, pixels, window in zip(("height", "width"), self.image_size, self.stages[0].window, strict=True):
+            missing = -pixels % window
+            if missing >= pixels:  # a reflection does not repeat the border
+                raise BadInput(
+                    f"image {axis} {pixels} lacks {missing} pixels to a multiple of the window, {window}",
+                    needed=f"at least {window // 2 + 1} pixels: a reflection has one pixel less than the image",
+                    do="Choose a larger --image-size",
+                )
+
+    def _check_windows(self) -> None:
+        for index in range(len(self.stages)):
             geometry = self.geometry(index, 0)
-            for size, window in zip(geometry.feature_map, geometry.window, strict=True):
-                if size % window:
-                    raise BadInput(
-                        f"stage {index} has a feature map of {geometry.feature_map[0]}x{geometry.feature_map[1]} "
-                        f"tokens and a window of {geometry.window[0]}x{geometry.window[1]}",
-                        needed="a feature map that whole windows cover: padded windows are not supported yet",
-                        do=f"Choose an --image-size that is a multiple of {self.patch * 2**index * window} pixels",
-                    )
+            if self.geometry_rule.pad == "refuse" and geometry.padded:
+                step = self.patch * (2**index if self.merging else 1)
+                raise BadInput(
+                    f"stage {index} has a feature map of {_size(geometry.feature_map)} tokens and a window of "
+                    f"{_size(geometry.window)}",
+                    needed=f"a feature map that whole windows cover: the {self.rule} code has no padding",
+                    do=f"Choose an --image-size that is a multiple of {step * geometry.window[0]} pixels",
+                )
+
+    @property
+    def merging(self) -> bool:
+        """Whether patch merging stands between stages."""
+        return not isinstance(self.task, Restoration)
+
+    @property
+    def geometry_rule(self) -> GeometryRule:
+        """What happens where windows do not fit."""
+        return RULES[self.rule]
+
+    @property
+    def padded_image(self) -> Size:
+        """Height and width in pixels that the patch embedding reads.
+
+        Larger than `image_size` where the code base pads (zeros below and to the right; by reflection in restoration),
+        smaller where it drops what is left over.
+        """
+        height, width = self.image_size
+        if isinstance(self.task, Restoration):
+            rows, columns = self.stages[0].window
+            return -(-height // rows) * rows, -(-width // columns) * columns
+        if self.geometry_rule.partial_patches == "drop":
+            return height // self.patch * self.patch, width // self.patch * self.patch
+        return -(-height // self.patch) * self.patch, -(-width // self.patch) * self.patch
 
     def feature_map(self, stage: int) -> Size:
         """Height and width in tokens of a stage."""
-        scale = self.patch * 2**stage
-        return self.image_size[0] // scale, self.image_size[1] // scale
+        height, width = (side // self.patch for side in self.padded_image)
+        if self.merging:
+            for _ in range(stage):
+                height, width = -(-height // 2), -(-width // 2)
+        return height, width
 
     def geometry(self, stage: int, block: int) -> BlockGeometry:
-        """Window and shift of one block; odd blocks are shifted where a stage has more than one window."""
-        feature_map = self.feature_map(stage)
-        window, shift = effective_window(feature_map, self.stages[stage].window)
-        return BlockGeometry(feature_map, window, shift if block % 2 else (0, 0))
+        """Window, shift and padding of one block."""
+        configured = self.stages[stage]
+        odd = configured.shifts and bool(block % 2)
+        return self.geometry_rule.block(self.feature_map(stage), configured.window, odd=odd)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Every (stage, block) in order."""
@@ -149,9 +210,26 @@ class SwinSpec:
         """Number of blocks in all."""
         return sum(stage.depth for stage in self.stages)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in their order."""
+        return self.task.output_names
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of one image's outputs in FP32."""
+        if isinstance(self.task, Classifier):
+            return 4 * self.task.classes
+        if isinstance(self.task, Backbone):
+            maps = [(self.stages[index].dim, *self.feature_map(index)) for index in self.task.stages]
+            return 4 * sum(channels * rows * columns for channels, rows, columns in maps)
+        assert isinstance(self.task, Restoration)
+        height, width = self.image_size
+        return 4 * self.channels * self.task.scale**2 * height * width
+
     def to_json(self) -> str:
         """One line of JSON, as it stands in an artifact's header."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({**asdict(self), "task": task_to_json(self.task)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> SwinSpec:
@@ -167,7 +245,8 @@ class SwinSpec:
             )
             for stage in raw.pop("stages")
         )
-        return cls(**{**raw, "image_size": tuple(raw["image_size"]), "stages": stages})
+        task = task_from_json(raw.pop("task"))
+        return cls(**{**raw, "image_size": tuple(raw["image_size"]), "stages": stages, "task": task})
 
     def describe(self) -> str:
         """One line for people."""
@@ -175,9 +254,10 @@ class SwinSpec:
         depths = "-".join(str(stage.depth) for stage in self.stages)
         heads = "-".join(str(stage.heads) for stage in self.stages)
         windows = "-".join(_size(stage.window) for stage in self.stages)
+        attention = "" if self.attention == "window" else f", attention {self.attention}"
         return (
             f"Swin {self.family.upper()}, image {_size(self.image_size)}, patch {self.patch}, dims {dims}, "
-            f"depths {depths}, heads {heads}, window {windows}, {self.classes} classes"
+            f"depths {depths}, heads {heads}, window {windows}{attention}, {self.task.describe()}"
         )
 
 

@@ -7,24 +7,41 @@ Shapes: B images, L tokens, C channels, nW windows of N tokens, h heads of d cha
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swin_deploy.checkpoint.form_file import read_form, write_form
-from swin_deploy.checkpoint.spec import BlockGeometry, StageSpec, SwinSpec
-from swin_deploy.model.layout import BlockLayout, token_layout
+from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.model.constants import joins
+from swin_deploy.model.geometry import BlockGeometry
+from swin_deploy.model.layout import BlockLayout, BoolArray, TokenLayout, reorder, token_layout
+from swin_deploy.model.reference import fit_image, tail
+from swin_deploy.model.variants.registry import find_variant
+from swin_deploy.model.windows import IntArray, shift_mask, window_order
 
-__all__ = ["DeploymentSwin", "open_deployment", "save_deployment"]
+__all__ = [
+    "Block",
+    "DeploymentSwin",
+    "Exit",
+    "PatchEmbed",
+    "RasterAttention",
+    "WindowAttention",
+    "additive_constants",
+    "fusible_head_dim",
+    "make_blocks",
+    "make_exits",
+    "outer_type",
+]
 
 
 class WindowAttention(nn.Module):
     """Attention within windows, with one additive constant.
 
     Attributes:
-        constant: Position bias plus shift mask, [nW or 1, h, N, N].
+        constant: Position bias plus shift mask, [nW or 1, h, N, N]; the bias alone where the two are kept apart.
+        mask: The shift mask of a shifted block where the two are kept apart, else `None`.
         logit_scale: V2 only: the clamped and exponentiated factor of the cosine scores, [h, 1, 1]. V1's scale
             stands in the query's weights instead.
     """
@@ -32,45 +49,89 @@ class WindowAttention(nn.Module):
     constant: Tensor
     logit_scale: Tensor | None
 
-    def __init__(self, family: str, spec: StageSpec, geometry: BlockGeometry) -> None:
+    def __init__(self, family: str, spec: StageSpec, geometry: BlockGeometry, mask: ShiftMask | None = None) -> None:
         super().__init__()
         self.heads, self.windows, self.tokens = spec.heads, geometry.windows, geometry.tokens
-        self.qkv = nn.Linear(spec.dim, 3 * spec.dim)
-        self.proj = nn.Linear(spec.dim, spec.dim)
-        leading = geometry.windows if geometry.shifted else 1
+        self.head_dim = fusible_head_dim(spec.head_dim)
+        self.qkv = nn.Linear(spec.dim, 3 * self.heads * self.head_dim)
+        self.proj = nn.Linear(self.heads * self.head_dim, spec.dim)
+        leading = geometry.windows if geometry.shifted and mask is None else 1
         self.register_buffer("constant", torch.zeros(leading, spec.heads, geometry.tokens, geometry.tokens))
+        self.mask = mask
         self.register_buffer("logit_scale", torch.ones(spec.heads, 1, 1) if family == "v2" else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, C] in window order to the same."""
-        qkv = self.qkv(x)  # [B, L, 3C]
-        channels = qkv.shape[-1] // 3
-        qkv = qkv.reshape(-1, self.windows, self.tokens, 3, self.heads, channels // self.heads)  # [B, nW, N, 3, h, d]
+        qkv = self.qkv(x)  # [B, L, 3*h*d]
+        qkv = qkv.reshape(-1, self.windows, self.tokens, 3, self.heads, self.head_dim)  # [B, nW, N, 3, h, d]
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each [B, nW, h, N, d]
         if self.logit_scale is not None:
             q, k = _unit(q, self.logit_scale), _unit(k)
         scores = q @ k.transpose(-2, -1) + self.constant  # [B, nW, h, N, N]
+        if self.mask is not None:
+            scores = scores + self.mask.values
         x = scores.softmax(dim=-1) @ v  # [B, nW, h, N, d]
         # Windows join the batch before heads go back into the channels: TensorRT-RTX then needs no copy kernel here.
-        x = x.reshape(-1, self.heads, self.tokens, channels // self.heads)  # [B*nW, h, N, d]
-        x = x.transpose(1, 2).reshape(-1, self.windows * self.tokens, channels)  # [B, L, C]
+        x = x.reshape(-1, self.heads, self.tokens, self.head_dim)  # [B*nW, h, N, d]
+        x = x.transpose(1, 2).reshape(-1, self.windows * self.tokens, self.heads * self.head_dim)  # [B, L, h*d]
         return cast(Tensor, self.proj(x))
+
+
+class ShiftMask(nn.Module):
+    """The shift mask of one geometry, [nW, 1, N, N]: a module, so that blocks share it whatever its type becomes."""
+
+    values: Tensor
+
+    def __init__(self, geometry: BlockGeometry) -> None:
+        super().__init__()
+        values = shift_mask(geometry.feature_map, geometry.window, geometry.shift, geometry.mask_value)  # [nW, N, N]
+        mask = torch.from_numpy(values)[:, None].to(torch.get_default_dtype())  # [nW, 1, N, N]
+        self.register_buffer("values", mask, persistent=False)
+
+
+class RasterAttention(nn.Module):
+    """A user's own attention, which nothing is known of: the stream goes into raster order for it, and back."""
+
+    to_raster: Tensor | None
+    to_stream: Tensor | None
+
+    def __init__(self, paper: nn.Module, geometry: BlockGeometry) -> None:
+        super().__init__()
+        self.paper, self.feature_map = paper, geometry.feature_map
+        order = window_order(geometry.feature_map, geometry.window, geometry.shift, roll_first=geometry.roll_first)
+        raster = np.arange(geometry.feature_map[0] * geometry.feature_map[1], dtype=np.int64)
+        for name, positions in (("to_raster", reorder(order, raster)), ("to_stream", reorder(raster, order))):
+            index = None if positions is None else torch.from_numpy(positions)
+            self.register_buffer(name, index, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, C] in window order to the same."""
+        channels = x.shape[-1]
+        if self.to_raster is not None:
+            x = x.index_select(1, self.to_raster)  # [B, H*W, C]
+        x = self.paper(x.reshape(-1, *self.feature_map, channels))  # [B, H, W, C]
+        x = x.reshape(-1, self.feature_map[0] * self.feature_map[1], channels)  # [B, H*W, C]
+        return x if self.to_stream is None else x.index_select(1, self.to_stream)  # [B, L, C]
 
 
 class Block(nn.Module):
     """One block on the window-ordered stream, with the permutation that brings the stream into its order."""
 
     permutation: Tensor | None
+    real: Tensor | None
 
-    def __init__(self, spec: SwinSpec, stage: int, block: int, layout: BlockLayout) -> None:
+    def __init__(
+        self, spec: SwinSpec, stage: int, block: int, layout: BlockLayout, mask: ShiftMask | None = None
+    ) -> None:
         super().__init__()
         dims, geometry = spec.stages[stage], spec.geometry(stage, block)
         self.post_norm = spec.family == "v2"
         permutation = None if layout.permutation is None else torch.from_numpy(layout.permutation)
         self.register_buffer("permutation", permutation, persistent=False)
-        self.merge = PatchMerging(spec, stage) if layout.merges else None
+        self.register_buffer("real", _column(layout.real), persistent=False)
+        self.merge = PatchMerging(spec, stage, layout) if layout.merges else None
         self.norm1 = nn.LayerNorm(dims.dim, eps=spec.norm_eps)
-        self.attn = WindowAttention(spec.family, dims, geometry)
+        self.attn = _attention(spec, dims, geometry, mask)
         self.norm2 = nn.LayerNorm(dims.dim, eps=spec.norm_eps)
         self.mlp = nn.Sequential(nn.Linear(dims.dim, dims.mlp_dim), nn.GELU(), nn.Linear(dims.mlp_dim, dims.dim))
 
@@ -81,25 +142,56 @@ class Block(nn.Module):
         if self.merge is not None:
             x = self.merge(x)
         if self.post_norm:
-            x = x + cast(Tensor, self.norm1(self.attn(x)))
+            x = x + cast(Tensor, self.norm1(self.attn(self._without_padding(x))))
             return x + cast(Tensor, self.norm2(self.mlp(x)))
-        x = x + cast(Tensor, self.attn(self.norm1(x)))
+        x = x + cast(Tensor, self.attn(self._without_padding(self.norm1(x))))
         return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+    def _without_padding(self, x: Tensor) -> Tensor:
+        """Zeros in padded tokens, which every code base has at the input of qkv."""
+        return x if self.real is None else x * self.real
+
+
+def _attention(spec: SwinSpec, dims: StageSpec, geometry: BlockGeometry, mask: ShiftMask | None) -> nn.Module:
+    if spec.attention == "window":
+        return WindowAttention(spec.family, dims, geometry, mask)
+    paper = find_variant(spec.attention)(dims, geometry)
+    twin = getattr(paper, "folded", None)
+    if twin is not None:
+        return cast(nn.Module, twin())
+    return RasterAttention(paper, geometry)
+
+
+def fusible_head_dim(head_dim: int) -> int:
+    """Channels of a head in the deployment form: `head_dim`, or with zero channels up to what engines fuse.
+
+    TensorRT fuses attention with heads of 16 to 256 channels, divisible by 8 (its own documentation). A zero channel in
+    query, key and value adds nothing to any score and gives a zero output, which a zero column of the projection takes.
+    Source: NVIDIA TensorRT documentation, "Working with Transformers", fused attention.
+    """
+    if head_dim > 256:
+        return head_dim
+    return max(16, -(-head_dim // 8) * 8)
 
 
 class PatchMerging(nn.Module):
     """Patch merging on a stream in which the four neighbours are adjacent: a reshape, a norm and a linear."""
 
-    def __init__(self, spec: SwinSpec, stage: int) -> None:
+    real: Tensor | None
+
+    def __init__(self, spec: SwinSpec, stage: int, layout: BlockLayout) -> None:
         super().__init__()
         dim_in, dim_out = spec.stages[stage - 1].dim, spec.stages[stage].dim
-        rows, columns = spec.feature_map(stage)
+        rows, columns = spec.geometry(stage, 0).padded_map
         self.tokens, self.dim_in, self.post_norm = rows * columns, dim_in, spec.family == "v2"
+        self.register_buffer("real", _column(layout.merged), persistent=False)
         self.norm = nn.LayerNorm(dim_out if self.post_norm else 4 * dim_in, eps=spec.norm_eps)
         self.reduction = nn.Linear(4 * dim_in, dim_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 4L, C] to [B, L, 2C]."""
+        if self.real is not None:
+            x = x * self.real  # an odd map's padding is zero
         x = x.reshape(-1, self.tokens, 4 * self.dim_in)  # [B, L, 4C]
         return cast(Tensor, self.norm(self.reduction(x)) if self.post_norm else self.reduction(self.norm(x)))
 
@@ -110,45 +202,116 @@ class PatchEmbed(nn.Module):
     def __init__(self, spec: SwinSpec) -> None:
         super().__init__()
         dim = spec.stages[0].dim
+        self.spec = spec
         self.proj = nn.Conv2d(spec.channels, dim, spec.patch, spec.patch)
         self.norm = nn.LayerNorm(dim, eps=spec.norm_eps) if spec.patch_norm else None
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, channels, Hpx, Wpx] to [B, L, C]."""
-        x = self.proj(images).flatten(2).transpose(1, 2)  # [B, L, C]
+        x = self.proj(fit_image(images, self.spec)).flatten(2).transpose(1, 2)  # [B, L, C]
         return x if self.norm is None else cast(Tensor, self.norm(x))
 
 
 class DeploymentSwin(nn.Module):
-    """A folded Swin classifier; `swin_deploy.model.fold` fills it."""
+    """A folded Swin classifier or backbone; `swin_deploy.model.fold` fills it."""
+
+    end: Tensor | None
 
     def __init__(self, spec: SwinSpec) -> None:
         super().__init__()
         self.spec = spec
         self.patch_embed = PatchEmbed(spec)
         layout = token_layout(spec)
-        self.blocks = nn.ModuleList(
-            Block(spec, stage, block, plan) for (stage, block), plan in zip(spec.blocks(), layout.blocks, strict=True)
-        )
-        self.norm = nn.LayerNorm(spec.stages[-1].dim, eps=spec.norm_eps)
-        self.head = nn.Linear(spec.stages[-1].dim, spec.classes)
+        self.blocks = make_blocks(spec, layout)
+        self.exits = make_exits(spec, layout)
+        self.register_buffer("end", None if layout.end is None else torch.from_numpy(layout.end), persistent=False)
+        self.norm, self.head, self.out_norms = tail(spec)
 
-    def constants(self) -> list[Tensor]:
-        """The additive constant of each block, [nW or 1, h, N, N]."""
-        return [cast(Block, block).attn.constant for block in self.blocks]
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Preprocessed `images` [B, channels, Hpx, Wpx] to the outputs that `spec.outputs` names.
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed `images` [B, channels, Hpx, Wpx] to logits [B, classes].
-
-        Images and logits are FP32 whatever the arithmetic inside (FP64 in an FP64 model), so that a caller need not
+        Images and outputs are FP32 whatever the arithmetic inside (FP64 in an FP64 model), so that a caller need not
         know the precision.
+
+        Returns:
+            A classifier's logits [B, classes], or a backbone's features, [B, C, H, W] for each of its stages.
         """
-        inside = self.head.weight.dtype
-        outside = torch.float64 if inside == torch.float64 else torch.float32
+        inside = self.patch_embed.proj.weight.dtype
+        outside = outer_type(inside)
         x = self.patch_embed(images.to(inside))
-        for block in self.blocks:
+        features = []
+        for index, block in enumerate(self.blocks):
             x = block(x)
+            name = str(index)
+            if name in self.exits:
+                exit_ = cast(Exit, self.exits[name])
+                assert self.out_norms is not None
+                features.append(exit_(self.out_norms[str(exit_.stage)](x)).to(outside))  # [B, C, H, W]
+        if self.head is None:
+            return tuple(features) if len(features) > 1 else features[0]
+        assert self.norm is not None
+        if self.end is not None:
+            x = x.index_select(1, self.end)  # [B, H*W, C], without padding
         return cast(Tensor, self.head(self.norm(x).mean(dim=1))).to(outside)
+
+
+class Exit(nn.Module):
+    """The way out of the stream behind a stage: [B, L, C] in window order to [B, C, H, W]."""
+
+    positions: Tensor | None
+
+    def __init__(self, stage: int, feature_map: tuple[int, int], positions: IntArray | None) -> None:
+        super().__init__()
+        self.stage, self.feature_map = stage, feature_map
+        index = None if positions is None else torch.from_numpy(positions)
+        self.register_buffer("positions", index, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, C] to [B, C, H, W]."""
+        if self.positions is not None:
+            x = x.index_select(1, self.positions)  # [B, H*W, C]
+        return x.transpose(1, 2).reshape(-1, x.shape[2], *self.feature_map)  # [B, C, H, W]
+
+
+def make_blocks(spec: SwinSpec, layout: TokenLayout) -> nn.ModuleList:
+    """Every block in order; shifted blocks of one geometry share one mask where masks are kept apart."""
+    masks: dict[BlockGeometry, ShiftMask] = {}
+    apart = not joins(spec)
+    blocks = nn.ModuleList()
+    for (stage, block), plan in zip(spec.blocks(), layout.blocks, strict=True):
+        geometry = spec.geometry(stage, block)
+        mask = None
+        if apart and geometry.shifted:
+            if geometry not in masks:
+                masks[geometry] = ShiftMask(geometry)
+            mask = masks[geometry]
+        blocks.append(Block(spec, stage, block, plan, mask))
+    return blocks
+
+
+def make_exits(spec: SwinSpec, layout: TokenLayout) -> nn.ModuleDict:
+    """The way out behind the last block of each stage whose features leave, by that block's index."""
+    exits, last = nn.ModuleDict(), -1
+    for stage, entry in enumerate(spec.stages):
+        last += entry.depth
+        if stage in layout.exits:
+            exits[str(last)] = Exit(stage, spec.feature_map(stage), layout.exits[stage])
+    return exits
+
+
+def additive_constants(model: nn.Module) -> list[Tensor]:
+    """The additive constant of each window attention, [nW or 1, h, N, N], in the order of the blocks."""
+    return [module.constant for module in model.modules() if isinstance(module, WindowAttention)]
+
+
+def outer_type(inside: torch.dtype) -> torch.dtype:
+    """The type of images and outputs of a model that computes in `inside`."""
+    return torch.float64 if inside == torch.float64 else torch.float32
+
+
+def _column(real: BoolArray | None) -> Tensor | None:
+    """1 for a token and 0 for padding, [L, 1]."""
+    return None if real is None else torch.from_numpy(real)[:, None].to(torch.get_default_dtype())
 
 
 def _unit(x: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -161,17 +324,3 @@ def _unit(x: Tensor, scale: Tensor | None = None) -> Tensor:
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp_min(1e-12)  # [..., 1]
     unit: Tensor = wide / length
     return (unit if scale is None else unit * scale).to(x.dtype)
-
-
-def save_deployment(model: DeploymentSwin, path: Path) -> None:
-    """Write weights and constants as safetensors, with the spec in the header."""
-    write_form(model, model.spec, "deployment", path)
-
-
-def open_deployment(path: Path) -> DeploymentSwin:
-    """Read what `save_deployment` wrote, in evaluation mode and in the file's own type.
-
-    Raises:
-        BadInput: the file is no deployment artifact or is damaged.
-    """
-    return read_form(DeploymentSwin, "deployment", path)

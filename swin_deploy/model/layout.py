@@ -1,7 +1,8 @@
 """The order of the token stream through the network: where it changes, and by which constant permutation.
 
 LayerNorm, MLP and residuals work per token and do not care about order, so the deployment form keeps tokens in window
-order and permutes only where the partition changes. This file is the single owner of that plan.
+order and permutes only where the partition changes. Padded tokens take part in the stream; what stands in them is of no
+account, since they are zeroed wherever a code base has zeros. This file is the single owner of that plan.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from swin_deploy.checkpoint.spec import SwinSpec
-from swin_deploy.model.windows import IntArray, merge_order, window_order
+from swin_deploy.checkpoint.task import Backbone, Restoration
+from swin_deploy.model.windows import PADDING, IntArray, merge_order, window_order
 
-__all__ = ["BlockLayout", "TokenLayout", "token_layout"]
+__all__ = ["BlockLayout", "BoolArray", "TokenLayout", "reorder", "token_layout"]
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -23,42 +28,99 @@ class BlockLayout:
     Attributes:
         permutation: [L] positions in the incoming stream, or `None` when the order already fits.
         merges: Whether patch merging stands between: groups of four neighbours are then adjacent after `permutation`.
+        real: [L'] which tokens of the block's own stream are no padding, or `None` when all are.
+        merged: [4*L'] which of the tokens that merge are no padding of an odd map, or `None` when all are.
     """
 
     permutation: IntArray | None
     merges: bool
+    real: BoolArray | None = None
+    merged: BoolArray | None = None
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """The plan for a whole network, one entry a block in the order of `SwinSpec.blocks`."""
+    """The plan for a whole network.
+
+    Attributes:
+        blocks: One entry a block, in the order of `SwinSpec.blocks`.
+        exits: For each stage whose features leave in raster order: [H*W] the position of each raster token in the
+            stream behind the stage's last block, or `None` where the stream is in raster order.
+        end: For a classifier whose last stage is padded: [H*W] positions of the tokens that are no padding.
+    """
 
     blocks: tuple[BlockLayout, ...]
+    exits: dict[int, IntArray | None]
+    end: IntArray | None = None
 
     @property
     def permutations(self) -> int:
         """How many permutations the network needs."""
-        return sum(block.permutation is not None for block in self.blocks)
+        found = [block.permutation for block in self.blocks] + list(self.exits.values()) + [self.end]
+        return sum(entry is not None for entry in found)
 
 
 def token_layout(spec: SwinSpec) -> TokenLayout:
-    """Plan the stream's order; nothing restores raster order at the end, since the head averages over tokens."""
+    """Plan the stream's order. A classifier's stays as it is at the end, since its head averages over tokens."""
     plan = []
-    current = np.arange(np.prod(spec.feature_map(0)), dtype=np.int64)  # the patch embedding gives raster order
+    exits: dict[int, IntArray | None] = {}
+    leaving = _leaving(spec)
+    current = _raster(spec, 0)  # the patch embedding gives raster order
     for stage, block in spec.blocks():
+        if block == 0 and isinstance(spec.task, Restoration):
+            current = _raster(spec, stage)  # each group begins behind a convolution
         geometry = spec.geometry(stage, block)
-        wanted = window_order(geometry.feature_map, geometry.window, geometry.shift)
-        merges = stage > 0 and block == 0
+        wanted = window_order(geometry.feature_map, geometry.window, geometry.shift, roll_first=geometry.roll_first)
+        merges = spec.merging and stage > 0 and block == 0
         source = merge_order(spec.feature_map(stage - 1), wanted) if merges else wanted
-        plan.append(BlockLayout(_reorder(current, source), merges))
+        plan.append(
+            BlockLayout(
+                reorder(current, source),
+                merges,
+                _real(wanted),
+                _merged(source, wanted) if merges else None,
+            )
+        )
         current = wanted
-    return TokenLayout(tuple(plan))
+        if block == spec.stages[stage].depth - 1 and stage in leaving:
+            exits[stage] = reorder(current, _raster(spec, stage))
+    end = None
+    if not exits and _real(current) is not None:
+        end = reorder(current, _raster(spec, len(spec.stages) - 1))
+    return TokenLayout(tuple(plan), exits, end)
 
 
-def _reorder(current: IntArray, wanted: IntArray) -> IntArray | None:
-    """Positions in a stream ordered as `current` that give one ordered as `wanted`; `None` for the identity."""
+def _leaving(spec: SwinSpec) -> tuple[int, ...]:
+    if isinstance(spec.task, Backbone):
+        return spec.task.stages
+    return tuple(range(len(spec.stages))) if isinstance(spec.task, Restoration) else ()
+
+
+def _raster(spec: SwinSpec, stage: int) -> IntArray:
+    height, width = spec.feature_map(stage)
+    return np.arange(height * width, dtype=np.int64)
+
+
+def _real(order: IntArray) -> BoolArray | None:
+    real = order != PADDING
+    return None if real.all() else real
+
+
+def _merged(source: IntArray, wanted: IntArray) -> BoolArray | None:
+    """Tokens of an odd map's padding; those of a wholly padded group are zeroed later, with their merged token."""
+    real = (source != PADDING) | np.repeat(wanted == PADDING, 4)
+    return None if real.all() else real
+
+
+def reorder(current: IntArray, wanted: IntArray) -> IntArray | None:
+    """Positions in a stream ordered as `current` that give one ordered as `wanted`; `None` for the identity.
+
+    A padded token takes whatever stands first: it is zeroed before it counts.
+    """
     if np.array_equal(current, wanted):
         return None
-    where = np.empty_like(current)
-    where[current] = np.arange(current.size)
-    return where[wanted]
+    where = np.zeros(current.max() + 1, dtype=np.int64)
+    present = current != PADDING
+    where[current[present]] = np.flatnonzero(present)
+    positions: IntArray = np.where(wanted == PADDING, 0, where[wanted])
+    return positions

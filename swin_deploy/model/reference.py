@@ -8,16 +8,32 @@ Shapes: B images, H x W tokens, C channels, nW windows of N tokens, h heads of d
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swin_deploy.checkpoint.spec import BlockGeometry, StageSpec, SwinSpec
-from swin_deploy.model.windows import relative_position_index, shift_mask
+from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Backbone, Classifier
+from swin_deploy.model.geometry import BlockGeometry
+from swin_deploy.model.variants.registry import find_variant
+from swin_deploy.model.windows import relative_position_index, window_regions
 
-__all__ = ["LOGIT_SCALE_MAX", "ReferenceSwin", "relative_coordinates"]
+__all__ = [
+    "LOGIT_SCALE_MAX",
+    "Block",
+    "ReferenceSwin",
+    "WindowAttentionV1",
+    "WindowAttentionV2",
+    "fit_image",
+    "from_windows",
+    "relative_coordinates",
+    "split_heads",
+    "tail",
+    "to_windows",
+]
 
 # V2 clamps its learned logit scale at ln(1 / 0.01), section 3.3.
 LOGIT_SCALE_MAX = math.log(1.0 / 0.01)
@@ -39,17 +55,48 @@ def relative_coordinates(window: tuple[int, int], pretrained: tuple[int, int]) -
     return torch.sign(table) * torch.log2(table.abs() + 1.0) / math.log2(8)
 
 
-class WindowAttentionV1(nn.Module):
+class WindowAttention(nn.Module):
+    """What both families share: the way from a feature map to windows and back, and the shift mask."""
+
+    regions: Tensor | None
+
+    def __init__(self, spec: StageSpec, geometry: BlockGeometry) -> None:
+        super().__init__()
+        self.heads, self.geometry = spec.heads, geometry
+        self.qkv = nn.Linear(spec.dim, 3 * spec.dim)
+        self.proj = nn.Linear(spec.dim, spec.dim)
+        regions = None
+        if geometry.shifted:
+            regions = torch.from_numpy(window_regions(geometry.feature_map, geometry.window, geometry.shift))  # [nW, N]
+        self.register_buffer("regions", regions, persistent=False)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The shift mask, [nW, N, N]: made when it is read, since one a block takes gigabytes for a large image."""
+        if self.regions is None:
+            return None
+        same = self.regions[:, :, None] == self.regions[:, None, :]  # [nW, N, N]
+        return torch.where(same, 0.0, self.geometry.mask_value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within windows: [B, H, W, C] to the same."""
+        windows = to_windows(x, self.geometry)  # [B*nW, N, C]
+        return from_windows(self.attend(windows), self.geometry)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """[B*nW, N, C] to the same."""
+        raise NotImplementedError
+
+
+class WindowAttentionV1(WindowAttention):
     """Scaled dot-product attention in a window, with a relative position bias table."""
 
     relative_position_index: Tensor
 
     def __init__(self, spec: StageSpec, geometry: BlockGeometry) -> None:
-        super().__init__()
-        self.heads, self.scale = spec.heads, spec.head_dim**-0.5
+        super().__init__(spec, geometry)
+        self.scale = spec.head_dim**-0.5
         window = geometry.window
-        self.qkv = nn.Linear(spec.dim, 3 * spec.dim)
-        self.proj = nn.Linear(spec.dim, spec.dim)
         rows = (2 * window[0] - 1) * (2 * window[1] - 1)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, spec.heads))
         self.register_buffer(
@@ -60,24 +107,21 @@ class WindowAttentionV1(nn.Module):
         """The relative position bias, [h, N, N]."""
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend within windows: `x` [B*nW, N, C], `mask` [nW, N, N]."""
-        q, k, v = _split_heads(self.qkv(x), self.heads)
+    def attend(self, x: Tensor) -> Tensor:
+        """[B*nW, N, C] to the same."""
+        q, k, v = split_heads(self.qkv(x), self.heads)
         scores = (q * self.scale) @ k.transpose(-2, -1) + self.bias()
-        return cast(Tensor, self.proj(_weigh(scores, v, mask)))
+        return cast(Tensor, self.proj(_weigh(scores, v, self.mask)))
 
 
-class WindowAttentionV2(nn.Module):
+class WindowAttentionV2(WindowAttention):
     """Cosine attention in a window, with a continuous relative position bias from a small MLP."""
 
     relative_position_index: Tensor
     relative_coords_table: Tensor
 
     def __init__(self, spec: StageSpec, geometry: BlockGeometry) -> None:
-        super().__init__()
-        self.heads = spec.heads
-        self.qkv = nn.Linear(spec.dim, 3 * spec.dim)  # the key's third of the bias is zero in V2
-        self.proj = nn.Linear(spec.dim, spec.dim)
+        super().__init__(spec, geometry)  # the key's third of qkv's bias is zero in V2
         self.logit_scale = nn.Parameter(torch.zeros(spec.heads, 1, 1))
         self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, spec.heads, bias=False))
         assert spec.pretrained_window is not None
@@ -93,54 +137,36 @@ class WindowAttentionV2(nn.Module):
         rows = self.cpb_mlp(self.relative_coords_table).reshape(-1, self.heads)  # [(2w-1)^2, h]
         return 16 * torch.sigmoid(rows[self.relative_position_index].permute(2, 0, 1))
 
-    def scale(self) -> Tensor:
+    def factor(self) -> Tensor:
         """The clamped factor of the cosine scores, [h, 1, 1]."""
         return self.logit_scale.clamp(max=LOGIT_SCALE_MAX).exp()
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend within windows: `x` [B*nW, N, C], `mask` [nW, N, N]."""
-        q, k, v = _split_heads(self.qkv(x), self.heads)
+    def attend(self, x: Tensor) -> Tensor:
+        """[B*nW, N, C] to the same."""
+        q, k, v = split_heads(self.qkv(x), self.heads)
         scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
-        return cast(Tensor, self.proj(_weigh(scores * self.scale() + self.bias(), v, mask)))
+        return cast(Tensor, self.proj(_weigh(scores * self.factor() + self.bias(), v, self.mask)))
 
 
 class Block(nn.Module):
     """A (shifted-)window attention block: pre-norm in V1, residual post-norm in V2."""
 
-    mask: Tensor | None
-
-    def __init__(self, family: str, spec: StageSpec, geometry: BlockGeometry, eps: float) -> None:
+    def __init__(self, spec: SwinSpec, stage: int, block: int) -> None:
         super().__init__()
-        self.family, self.geometry = family, geometry
-        self.norm1 = nn.LayerNorm(spec.dim, eps=eps)
-        self.attn = (WindowAttentionV1 if family == "v1" else WindowAttentionV2)(spec, geometry)
-        self.norm2 = nn.LayerNorm(spec.dim, eps=eps)
-        self.mlp = nn.Sequential(nn.Linear(spec.dim, spec.mlp_dim), nn.GELU(), nn.Linear(spec.mlp_dim, spec.dim))
-        mask = None
-        if geometry.shifted:
-            mask = torch.from_numpy(shift_mask(geometry.feature_map, geometry.window, geometry.shift))
-            mask = mask.to(torch.get_default_dtype())
-        self.register_buffer("mask", mask, persistent=False)
-
-    def attend(self, x: Tensor) -> Tensor:
-        """Roll, cut into windows, attend, put back, roll back: [B, H, W, C] to the same."""
-        batch, height, width, channels = x.shape
-        (rows, columns), shift = self.geometry.window, self.geometry.shift
-        x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
-        x = x.reshape(batch, height // rows, rows, width // columns, columns, channels)  # [B, nWh, w, nWw, w, C]
-        x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows * columns, channels)  # [B*nW, N, C]
-        x = self.attn(x, self.mask)
-        x = x.reshape(batch, height // rows, width // columns, rows, columns, channels)  # [B, nWh, nWw, w, w, C]
-        x = x.permute(0, 1, 3, 2, 4, 5).reshape(batch, height, width, channels)  # [B, H, W, C]
-        return torch.roll(x, shift, dims=(1, 2))
+        dims, geometry, eps = spec.stages[stage], spec.geometry(stage, block), spec.norm_eps
+        self.post_norm = spec.family == "v2"
+        self.norm1 = nn.LayerNorm(dims.dim, eps=eps)
+        self.attn = _attention(spec)(dims, geometry)
+        self.norm2 = nn.LayerNorm(dims.dim, eps=eps)
+        self.mlp = nn.Sequential(nn.Linear(dims.dim, dims.mlp_dim), nn.GELU(), nn.Linear(dims.mlp_dim, dims.dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to the same."""
-        if self.family == "v1":
-            x = x + self.attend(self.norm1(x))
-            return x + cast(Tensor, self.mlp(self.norm2(x)))
-        x = x + cast(Tensor, self.norm1(self.attend(x)))
-        return x + cast(Tensor, self.norm2(self.mlp(x)))
+        if self.post_norm:
+            x = x + cast(Tensor, self.norm1(self.attn(x)))
+            return x + cast(Tensor, self.norm2(self.mlp(x)))
+        x = x + cast(Tensor, self.attn(self.norm1(x)))
+        return x + cast(Tensor, self.mlp(self.norm2(x)))
 
 
 class PatchMerging(nn.Module):
@@ -153,7 +179,8 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim_in, dim_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to [B, H/2, W/2, 2C]."""
+        """[B, H, W, C] to [B, H/2, W/2, 2C], rounded up: an odd map gets zeros below and to the right."""
+        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
         x = torch.cat([x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]], dim=-1)
         if self.family == "v1":
             return cast(Tensor, self.reduction(self.norm(x)))
@@ -166,10 +193,10 @@ class Stage(nn.Module):
     def __init__(self, spec: SwinSpec, index: int) -> None:
         super().__init__()
         stage = spec.stages[index]
-        self.merge = PatchMerging(spec.family, spec.stages[index - 1].dim, stage.dim, spec.norm_eps) if index else None
-        self.blocks = nn.ModuleList(
-            Block(spec.family, stage, spec.geometry(index, block), spec.norm_eps) for block in range(stage.depth)
-        )
+        merges = index > 0 and spec.merging
+        before = spec.stages[index - 1].dim
+        self.merge = PatchMerging(spec.family, before, stage.dim, spec.norm_eps) if merges else None
+        self.blocks = nn.ModuleList(Block(spec, index, block) for block in range(stage.depth))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to [B, H', W', C']."""
@@ -185,40 +212,103 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, spec: SwinSpec) -> None:
         super().__init__()
-        dim = spec.stages[0].dim
+        self.spec, dim = spec, spec.stages[0].dim
         self.proj = nn.Conv2d(spec.channels, dim, spec.patch, spec.patch)
         self.norm = nn.LayerNorm(dim, eps=spec.norm_eps) if spec.patch_norm else None
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, channels, Hpx, Wpx] to [B, H, W, C]."""
-        x = self.proj(images).permute(0, 2, 3, 1)  # [B, H, W, C]
+        x = self.proj(fit_image(images, self.spec)).permute(0, 2, 3, 1)  # [B, H, W, C]
         return x if self.norm is None else cast(Tensor, self.norm(x))
 
 
 class ReferenceSwin(nn.Module):
-    """A Swin classifier in paper form. Its `state_dict` names are the canonical names of the toolkit."""
+    """A Swin classifier or backbone in paper form. Its `state_dict` names are the canonical names of the toolkit."""
 
     def __init__(self, spec: SwinSpec) -> None:
         super().__init__()
         self.spec = spec
         self.patch_embed = PatchEmbed(spec)
         self.stages = nn.ModuleList(Stage(spec, index) for index in range(len(spec.stages)))
-        self.norm = nn.LayerNorm(spec.stages[-1].dim, eps=spec.norm_eps)
-        self.head = nn.Linear(spec.stages[-1].dim, spec.classes)
+        self.norm, self.head, self.out_norms = tail(spec)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed `images` [B, channels, Hpx, Wpx] to logits [B, classes]."""
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Preprocessed `images` [B, channels, Hpx, Wpx] to the outputs that `spec.outputs` names.
+
+        Returns:
+            A classifier's logits [B, classes], or a backbone's features, [B, C, H, W] for each of its stages.
+        """
         x = self.patch_embed(images)
-        for stage in self.stages:
+        features = []
+        for index, stage in enumerate(self.stages):
             x = stage(x)
+            if self.out_norms is not None and str(index) in self.out_norms:
+                features.append(self.out_norms[str(index)](x).permute(0, 3, 1, 2))  # [B, C, H, W]
+        if self.head is None:
+            return tuple(features) if len(features) > 1 else features[0]
+        assert self.norm is not None
         return cast(Tensor, self.head(self.norm(x).mean(dim=(1, 2))))
 
 
-def _split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+def fit_image(images: Tensor, spec: SwinSpec) -> Tensor:
+    """Pad images with zeros below and to the right, or cut them, to what the patches read: `spec.padded_image`."""
+    (height, width), wanted = spec.image_size, spec.padded_image
+    if wanted == spec.image_size:
+        return images
+    return F.pad(images, (0, wanted[1] - width, 0, wanted[0] - height))  # a negative number of zeros cuts
+
+
+def tail(spec: SwinSpec) -> tuple[nn.LayerNorm | None, nn.Linear | None, nn.ModuleDict | None]:
+    """The parts behind the blocks, in both forms: norm and head of a classifier, or the norms of a backbone."""
+    if isinstance(spec.task, Classifier):
+        dim = spec.stages[-1].dim
+        return nn.LayerNorm(dim, eps=spec.norm_eps), nn.Linear(dim, spec.task.classes), None
+    assert isinstance(spec.task, Backbone)
+    norms = {
+        str(index): nn.LayerNorm(spec.stages[index].dim, eps=spec.norm_eps) if spec.task.norms else nn.Identity()
+        for index in spec.task.stages
+    }
+    return None, None, nn.ModuleDict(norms)
+
+
+def to_windows(x: Tensor, geometry: BlockGeometry) -> Tensor:
+    """Pad, roll (or roll, pad: `geometry.roll_first`) and cut a map into windows: [B, H, W, C] to [B*nW, N, C]."""
+    batch, height, width, channels = x.shape
+    (rows, columns), shift = geometry.window, geometry.shift
+    padded = geometry.padded_map
+    back = (-shift[0], -shift[1])
+    if geometry.roll_first:
+        x = torch.roll(x, back, dims=(1, 2))
+    x = F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))  # [B, Hp, Wp, C], zeros below and right
+    if not geometry.roll_first:
+        x = torch.roll(x, back, dims=(1, 2))
+    x = x.reshape(batch, padded[0] // rows, rows, padded[1] // columns, columns, channels)  # [B, nWh, w, nWw, w, C]
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows * columns, channels)  # [B*nW, N, C]
+
+
+def from_windows(x: Tensor, geometry: BlockGeometry) -> Tensor:
+    """Undo `to_windows`: [B*nW, N, C] to [B, H, W, C]."""
+    channels = x.shape[-1]
+    (rows, columns), shift = geometry.window, geometry.shift
+    (height, width), padded = geometry.feature_map, geometry.padded_map
+    x = x.reshape(-1, padded[0] // rows, padded[1] // columns, rows, columns, channels)  # [B, nWh, nWw, w, w, C]
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, padded[0], padded[1], channels)  # [B, Hp, Wp, C]
+    if geometry.roll_first:
+        return torch.roll(x[:, :height, :width], shift, dims=(1, 2))  # [B, H, W, C]
+    return torch.roll(x, shift, dims=(1, 2))[:, :height, :width]  # [B, H, W, C]
+
+
+def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """[B*nW, N, 3C] to query, key and value, each [B*nW, h, N, d]."""
     windows, tokens, channels = qkv.shape
     q, k, v = qkv.reshape(windows, tokens, 3, heads, channels // (3 * heads)).permute(2, 0, 3, 1, 4)
     return q, k, v
+
+
+def _attention(spec: SwinSpec) -> Callable[[StageSpec, BlockGeometry], nn.Module]:
+    if spec.attention != "window":
+        return find_variant(spec.attention)
+    return WindowAttentionV1 if spec.family == "v1" else WindowAttentionV2
 
 
 def _weigh(scores: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ __all__ = ["OPSET", "lower_to_opset17"]
 
 OPSET = 17
 # Reductions take their axes as an attribute up to opset 17 and as an input from 18 on.
-_REDUCTIONS = frozenset({"ReduceMean", "ReduceL2"})
+_REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceL2"})
 
 
 def lower_to_opset17(model: ModelProto) -> ModelProto:
@@ -44,6 +44,8 @@ def lower_to_opset17(model: ModelProto) -> ModelProto:
             nodes.extend(_erf_gelu(node, added))
         elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
             nodes.extend(_float_weight(node, constants, added))
+        elif node.op_type == "Resize":
+            nodes.append(_older_resize(node))
         elif node.op_type in _REDUCTIONS and len(node.input) > 1:
             nodes.append(_attribute_axes(node, constants))
         else:
@@ -131,6 +133,20 @@ def _attribute_axes(node: NodeProto, constants: dict[str, np.ndarray]) -> NodePr
         raise _refused(f"the axes of {node.op_type} ({node.name}) are computed at run time")
     axes = [int(axis) for axis in constants[node.input[1]]]
     return helper.make_node(node.op_type, [node.input[0]], list(node.output), node.name, axes=axes, keepdims=keep)
+
+
+def _older_resize(node: NodeProto) -> NodeProto:
+    """A Resize without what opsets 18 and 19 added to it, where that says what was always so."""
+    from onnx import helper
+
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    added = {"antialias": 0, "keep_aspect_ratio_policy": b"stretch"}
+    wrong = [name for name, value in added.items() if given.get(name, value) != value]
+    if wrong or "axes" in given:
+        extra = wrong[0] if wrong else "axes"
+        raise _refused(f"operator Resize ({node.name}) has {extra}, which came after opset {OPSET}")
+    kept = {name: value for name, value in given.items() if name not in added}
+    return helper.make_node("Resize", list(node.input), list(node.output), node.name, **kept)
 
 
 def _erf_gelu(node: NodeProto, added: list[TensorProto]) -> list[NodeProto]:

@@ -22,11 +22,13 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 def name_by_module(model: ModelProto) -> None:
     """Rename nodes in place to `<module path>/<operator>`, and the weight of each linear to `<module path>.weight`.
 
-    Also drops the exporter's per-node metadata, which holds stack traces with paths of the machine.
+    Where a module has several, as the attention of some code bases does, the second is `<module path>_2.weight`. Also
+    drops the exporter's per-node metadata, which holds stack traces with paths of the machine.
     """
     seen: Counter[str] = Counter()
     renamed: dict[str, str] = {}
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    taken = initializers | {name for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         module = _module(node)
         name = f"{module}/{node.op_type}" if module else node.op_type
@@ -34,7 +36,10 @@ def name_by_module(model: ModelProto) -> None:
         node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
         del node.metadata_props[:]
         if node.op_type == "MatMul" and module and node.input[1] in initializers and node.input[1] not in renamed:
-            renamed[node.input[1]] = f"{module}.weight"
+            numbers = ("", *(f"_{number}" for number in range(2, len(initializers) + 2)))
+            free = (f"{module}{number}.weight" for number in numbers)
+            renamed[node.input[1]] = next(name for name in free if name not in taken)
+            taken.add(renamed[node.input[1]])
     for value in model.graph.value_info:
         del value.metadata_props[:]
     for tensor in model.graph.initializer:

@@ -23,6 +23,9 @@ __all__ = ["FP32_ISLAND", "type_graph"]
 # The pieces of V2's normalize: squares overflow FP16 from |q| = 256 on, and its epsilon 1e-12 is zero there.
 FP32_ISLAND = frozenset({"ReduceL2", "Clip", "Div", "Mul"})
 
+# Their other inputs say how much, and are FP32 by ONNX's own definition (the scales of a Resize).
+_FIRST_ONLY = frozenset({"Resize"})
+
 # The largest finite number and the name of BF16 and of FP16.
 _LIMITS = ((float(np.uint32(0x7F7F0000).view(np.float32)), "BF16"), (65504.0, "FP16"))
 
@@ -71,9 +74,11 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
     for node in graph.node:
         if node.op_type in ("Cast", "Constant"):
             raise BadInput(f"the graph holds a {node.op_type} node, {node.name}", needed="a simplified FP32 graph")
-        kind = TensorProto.FLOAT if node.op_type in FP32_ISLAND else target
+        island = node.op_type in FP32_ISLAND and not _zeroes_padding(node, weights)
+        kind = TensorProto.FLOAT if island else target
         for position, name in enumerate(node.input):
-            node.input[position] = wanted(name, kind, node)
+            if position == 0 or node.op_type not in _FIRST_ONLY:
+                node.input[position] = wanted(name, kind, node)
         for name in node.output:
             if name in floats:
                 produced[name] = kind
@@ -91,6 +96,16 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
             entry.version = max(entry.version, 22) if entry.domain == "" else entry.version
     replace_nodes(typed, nodes)
     return typed
+
+
+def _zeroes_padding(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
+    """Whether a node multiplies with nothing but zeros and ones, which is exact in any type: padded tokens."""
+    from onnx import numpy_helper
+
+    if node.op_type != "Mul":
+        return False
+    factors = [numpy_helper.to_array(weights[name]) for name in node.input if name in weights]
+    return any(bool(np.isin(factor, (0.0, 1.0)).all()) and factor.size > 1 for factor in factors)
 
 
 def _rename(names: Any, old: str, new: str) -> None:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from swin_deploy.manifest import Manifest
-from swin_deploy.report.ledger import COLUMNS, decibels, ledger
+from swin_deploy.report.by_output import TITLE, by_output
+from swin_deploy.report.ledger import columns, decibels, ledger
 
 __all__ = ["markdown_report"]
+
+_LEGEND = "SQNR is the lowest of the three batches and of all outputs."
+_LEGENDS: Mapping[str | None, str] = MappingProxyType(
+    {
+        "classifier": "SQNR is the lowest of the three batches; a drop's bound is one-sided, 95 %.",
+        "restoration": (
+            "SQNR is the lowest of the three batches. PSNR-Y dB is that of the worst image against the oracle's, not "
+            "rounded to 8 bits; to pictures dB is the mean PSNR-Y against the pictures of the pairs, in 8 bits and "
+            "without a border of the scale's pixels, as in SwinIR's evaluation; a drop's bound is one-sided, 95 %, "
+            "paired t."
+        ),
+    }
+)
 
 
 def markdown_report(manifest: Manifest) -> str:
@@ -25,33 +40,21 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     batches = ", ".join(map(str, recipe["batch"]))
     yield f"Judged on {manifest.judged_on()}; batches {batches}; target {manifest.target}."
     yield ""
-    yield "| " + " | ".join(COLUMNS) + " |"
-    yield "|" + "---|" * len(COLUMNS)
+    yield "| " + " | ".join(columns(manifest)) + " |"
+    yield "|" + "---|" * len(columns(manifest))
     lines = ledger(manifest)
     for line in lines:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line.cells) + " |"
     yield ""
-    yield "SQNR is the lowest of the three batches; a drop's bound is one-sided, 95 %. SKIPPED was not executed."
+    yield _LEGENDS.get(manifest.task, _LEGEND) + " SKIPPED was not executed."
     reasons = [f"- {line.cells[0] or line.cells[1]}: {line.reason}" for line in lines if line.reason]
     if reasons:
         yield ""
         yield "## Not shown, and why"
         yield ""
         yield from dict.fromkeys(reasons)
-    yield ""
-    yield "## Against the parent"
-    yield ""
-    yield "| artifact | measured as | parent | SQNR dB | agree % | largest difference |"
-    yield "|---|---|---|---|---|---|"
-    for step in manifest.steps:
-        for row in step.rows:
-            parent = row.measurement and row.measurement["parent"]
-            if parent:
-                largest = "-" if parent["max_abs"] is None else f"{parent['max_abs']:.3g}"
-                yield (
-                    f"| {step.artifact} | {row.label} | {step.parent} | {decibels(parent['sqnr_db'])} | "
-                    f"{100 * parent['agreement']:.2f} | {largest} |"
-                )
+    yield from _by_output(manifest)
+    yield from _against_parents(manifest)
     yield ""
     yield "## Stages"
     for step in manifest.steps:
@@ -74,3 +77,34 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield from (f"- {key}: {value}" for key, value in manifest.machine.items())
     yield f"- preprocessing: {json.dumps(evaluation['preprocess'])}"
+
+
+def _by_output(manifest: Manifest) -> Iterator[str]:
+    table = by_output(manifest)
+    if table is None:
+        return
+    yield ""
+    yield f"## {TITLE}"
+    yield ""
+    yield "| " + " | ".join(table.heads) + " |"
+    yield "|" + "---|" * len(table.heads)
+    for row in table.rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _against_parents(manifest: Manifest) -> Iterator[str]:
+    classes = manifest.task == "classifier"
+    heads = ["artifact", "measured as", "parent", "SQNR dB", *(["agree %"] if classes else []), "largest difference"]
+    yield ""
+    yield "## Against the parent"
+    yield ""
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for step in manifest.steps:
+        for row in step.rows:
+            parent = row.measurement and row.measurement["parent"]
+            if parent:
+                agreement = [f"{100 * parent['agreement']:.2f}"] if classes else []
+                largest = "-" if parent["max_abs"] is None else f"{parent['max_abs']:.3g}"
+                cells = [step.artifact, row.label, step.parent, decibels(parent["sqnr_db"]), *agreement, largest]
+                yield "| " + " | ".join(cells) + " |"

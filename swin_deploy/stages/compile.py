@@ -38,7 +38,7 @@ class Compile:
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
         """See `Stage.accepts`."""
-        return frozenset({(Format.DEPLOYMENT, self.precision)})
+        return frozenset({(Format.DEPLOYMENT, self.precision), (Format.CAPTURED, self.precision)})
 
     @property
     def produces(self) -> tuple[Format, Precision]:
@@ -61,5 +61,5 @@ class Compile:
         """See `Stage.run`."""
         from swin_deploy.backends.aot_inductor import compile_deployment
 
-        device = compile_deployment(parent.path, out, self.largest_batch)
+        device = compile_deployment(parent, out, self.largest_batch)
         return Produced({"device": device}, (f"bound to this torch version and to {device} devices",))

@@ -1,4 +1,4 @@
-"""Export: the deployment form becomes an FP32 ONNX graph of the `strong` profile (opset 20).
+"""Export: the deployment form, or a captured network, becomes an FP32 ONNX graph of the `strong` profile (opset 20).
 
 The profile keeps LayerNormalization, Softmax and Gelu as single operators; precision is given to it later, by the cast
 and quantize stages. The `trt86` profile is lowered from this graph (stages/lower.py), so one export serves both.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin_deploy.artifact import Artifact, Format, Precision
-from swin_deploy.errors import UsageFault
+from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed
 
@@ -41,7 +41,7 @@ class Export:
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
         """See `Stage.accepts`."""
-        return frozenset({(Format.DEPLOYMENT, Precision.FP32)})
+        return frozenset({(Format.DEPLOYMENT, Precision.FP32), (Format.CAPTURED, Precision.FP32)})
 
     @property
     def produces(self) -> tuple[Format, Precision]:
@@ -57,21 +57,34 @@ class Export:
         return None
 
     def run(self, parent: Artifact, out: Path) -> Produced:
-        """See `Stage.run`."""
+        """See `Stage.run`.
+
+        Raises:
+            BadInput: a network of the user's own has what ONNX has not.
+        """
         import onnx
 
-        from swin_deploy.model.deployment import open_deployment
+        from swin_deploy.model.network import open_network
         from swin_deploy.onnx_graph.census import graph_facts
         from swin_deploy.onnx_graph.names import name_batch_axis, name_by_module, set_metadata
-        from swin_deploy.torch_versions import export_onnx, export_program
+        from swin_deploy.torch_versions import export_onnx
 
-        deployment = open_deployment(parent.path)
-        program = export_program(deployment, deployment.spec.image_size, self.largest_batch, "cpu")
-        export_onnx(program, out, OPSET)
+        network = open_network(parent)
+        try:
+            export_onnx(network.program(self.largest_batch), out, OPSET, network.outputs)
+        except Exception as error:  # the exporter's own kinds; of a form of ours it would be a defect
+            if network.captured is None:
+                raise
+            said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            raise BadInput(
+                f"the network cannot be written as ONNX: {type(error).__name__}: {said}",
+                needed=f"operators that ONNX has at opset {OPSET}",
+                do="Call torch.onnx.export on it, and mend what it names; --target torch needs no ONNX",
+            ) from error
         model = onnx.load(out)
         name_by_module(model)
         name_batch_axis(model)
-        set_metadata(model, profile="strong", precision="fp32", spec=deployment.spec.to_json())
+        set_metadata(model, profile="strong", precision="fp32", spec=network.spec.to_json() if network.spec else "")
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, out)
         return Produced(graph_facts(model))

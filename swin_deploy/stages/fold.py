@@ -46,9 +46,10 @@ class Fold:
         Raises:
             GateFailed: the proof does not hold, so the two forms are not the same function.
         """
-        from swin_deploy.checkpoint.load import open_reference
-        from swin_deploy.model.deployment import save_deployment
+        from swin_deploy.model.constants import LARGEST_MIB, constants_mib, joins
+        from swin_deploy.model.deployment import additive_constants
         from swin_deploy.model.fold import PROOF_BOUND, fold, prove
+        from swin_deploy.model.forms import open_reference, save_deployment, spec_of
         from swin_deploy.model.layout import token_layout
         from swin_deploy.torch_versions import count_operators, export_program
 
@@ -62,17 +63,26 @@ class Fold:
                 do="This is a defect of the fold: please report it with the architecture that inspect prints",
             )
         save_deployment(folded, out)
+        spec = spec_of(folded)
         operators = {
-            form: count_operators(export_program(model, model.spec.image_size, 2, "cpu"))
+            form: count_operators(export_program(model, spec.image_size, 2, "cpu", spec.channels))
             for form, model in (("paper", reference), ("deployment", folded))
         }
+        notes = [f"{operators['paper']} operators became {operators['deployment']}"]
+        if not joins(spec):
+            joined = constants_mib(spec, joined=True)
+            notes.append(
+                f"position bias and shift mask as one constant a block would take {joined:.0f} MiB, more than "
+                f"{LARGEST_MIB:.0f}: they are kept apart, in {constants_mib(spec):.0f} MiB"
+            )
         return Produced(
             {
                 "proof_float64": proof.relative_error,
                 "operators": operators,
-                "permutations": token_layout(folded.spec).permutations,
-                "constants": len(folded.constants()),
-                "constants_mib": round(sum(c.numel() * c.element_size() for c in folded.constants()) / 2**20, 3),
+                "permutations": token_layout(spec).permutations,
+                "constants": len(additive_constants(folded)),
+                "constants_mib": round(constants_mib(spec), 3),
+                "constants_joined": joins(spec),
             },
-            (f"{operators['paper']} operators became {operators['deployment']}",),
+            tuple(notes),
         )

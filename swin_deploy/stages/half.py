@@ -57,7 +57,7 @@ class Half:
         """
         import torch
 
-        from swin_deploy.model.deployment import open_deployment, save_deployment
+        from swin_deploy.model.forms import open_deployment, save_deployment
 
         dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}[self.precision]
         model = open_deployment(parent.path).to(dtype)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.stages.base import Produced
+from swin_deploy.user_code import code_fingerprint
 from swin_deploy.versions import installed
 
 __all__ = ["Load"]
@@ -19,9 +20,15 @@ Size = tuple[int, int]
 class Load:
     """Options that override what stands beside the checkpoint; see `load_checkpoint`."""
 
+    dialect: str | None = None
     image_size: Size | None = None
     window: Size | None = None
-    pretrained_window: Size | None = None
+    pretrained_window: tuple[Size, ...] | None = None
+    task: str | None = None
+    out_stages: tuple[int, ...] | None = None
+    attention: str | None = None
+    image_range: float | None = None
+    ema: bool | None = None
     name: str = "load"
     suffix: str = ".safetensors"
 
@@ -36,8 +43,11 @@ class Load:
         return Format.CHECKPOINT, Precision.FP32
 
     def tools(self) -> Mapping[str, str]:
-        """See `Stage.tools`."""
-        return installed("torch", "safetensors")
+        """See `Stage.tools`; an attention of the user's own by its content."""
+        found = installed("torch", "safetensors")
+        if self.attention and ":" in self.attention:
+            found = {**found, "attention": code_fingerprint(self.attention.partition(":")[0])}
+        return found
 
     def unavailable(self) -> str | None:
         """See `Stage.unavailable`."""
@@ -45,10 +55,20 @@ class Load:
 
     def run(self, parent: Artifact, out: Path) -> Produced:
         """See `Stage.run`."""
-        from swin_deploy.checkpoint.load import load_checkpoint, save_reference
+        from swin_deploy.checkpoint.load import load_checkpoint
+        from swin_deploy.model.forms import save_reference
 
         checkpoint = load_checkpoint(
-            parent.path, image_size=self.image_size, window=self.window, pretrained_window=self.pretrained_window
+            parent.path,
+            dialect=self.dialect,
+            image_size=self.image_size,
+            window=self.window,
+            pretrained_window=self.pretrained_window,
+            task=self.task,
+            out_stages=self.out_stages,
+            attention=self.attention,
+            image_range=self.image_range,
+            ema=self.ema,
         )
         save_reference(checkpoint.reference(), out)
         spec = checkpoint.reading.spec

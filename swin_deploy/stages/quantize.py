@@ -14,10 +14,12 @@ from swin_deploy.errors import BadInput
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed
 
-__all__ = ["Quantize"]
+__all__ = ["STEP_BYTES", "Quantize"]
 
 # Below this many images ranges are noise; issue a note, as the ledger shows what it cost.
 _FEW_IMAGES = 100
+# The inputs of all quantized linears are in memory at once: 40 MiB an image of a Swin-T at 224x224, 870 at 800x1333.
+STEP_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Quantize:
         images: The calibration images.
         preprocess: How they become network inputs.
         method: Name of an observer in `calib.observers.OBSERVERS`.
-        batch: Images a calibration step.
+        batch: Images a calibration step, at most: fewer of a dense network, whose activations fill `STEP_BYTES` sooner.
     """
 
     images: ImageSet
@@ -70,14 +72,18 @@ class Quantize:
         from calib.ranges import collect_ranges
         from swin_deploy.backends.onnxruntime import tensors_of
         from swin_deploy.onnx_graph.census import graph_facts
-        from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, linears
+        from swin_deploy.onnx_graph.linears import quantizable
         from swin_deploy.onnx_graph.names import set_metadata
         from swin_deploy.onnx_graph.qdq import insert_qdq
 
         model = onnx.load(parent.path)
-        chosen = [linear for linear in linears(model) if BLOCK_LINEARS.fullmatch(linear.module)]
+        chosen = quantizable(model)
         if not chosen:
-            raise BadInput(f"{parent.path} holds no block linears", needed="a graph that the export stage wrote")
+            raise BadInput(
+                f"{parent.path} holds no block linears, nor any of a network of your own",
+                needed="multiplications of tokens [B, L, C] by a constant matrix, which is what INT8 takes",
+                do="Leave --int8 out",
+            )
         wanted = tuple(axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim[-2:])
         if wanted != (self.preprocess.height, self.preprocess.width):
             raise BadInput(
@@ -85,9 +91,11 @@ class Quantize:
                 needed=f"{wanted[0]}x{wanted[1]}, the size that the graph was exported for",
             )
         names = [linear.activation for linear in chosen]
+        (first,) = tensors_of(parent.path, names, [self.preprocess.batch([self.images[0]])])
+        step = max(1, min(self.batch, STEP_BYTES // sum(values.nbytes for values in first.values())))
         batches = (
-            self.preprocess.batch(self.images[i] for i in range(start, min(start + self.batch, len(self.images))))
-            for start in range(0, len(self.images), self.batch)
+            self.preprocess.batch(self.images[i] for i in range(start, min(start + step, len(self.images))))
+            for start in range(0, len(self.images), step)
         )
         table = collect_ranges(
             tensors_of(parent.path, names, batches),

@@ -82,10 +82,11 @@ class TorchTensorRT:
         """
         import torch
 
-        from swin_deploy.model.deployment import open_deployment
+        from swin_deploy.model.forms import open_deployment, spec_of
 
         model = open_deployment(parent.path)
-        height, width = model.spec.image_size
+        spec = spec_of(model)
+        height, width = spec.image_size
         if self.image_size is not None and self.image_size != (height, width):
             raise UsageFault(
                 f"{parent.path} was folded for {height}x{width} images, "
@@ -102,8 +103,8 @@ class TorchTensorRT:
                 needed=f"{wanted} throughout for {self.precision.value}",
                 do="Run the stage that types the deployment model first",
             )
-        example = torch.zeros(1, model.spec.channels, height, width)  # [1, channels, H, W]
-        result = torch_tensorrt.compile_module(model, example, batch=self.batch)
+        example = torch.zeros(1, spec.channels, height, width)  # [1, channels, H, W]
+        result = torch_tensorrt.compile_module(model, example, outputs=spec.outputs, batch=self.batch)
         assert result.engine is not None, "a complete partition has an engine"
         with disk_faults(out):
             out.write_bytes(result.engine)
@@ -118,7 +119,7 @@ class TorchTensorRT:
                 "batch": list(result.batch),
                 "image_size": [height, width],
                 "inputs": [torch_tensorrt.INPUT_NAME],
-                "outputs": [torch_tensorrt.OUTPUT_NAME],
+                "outputs": list(spec.outputs),
                 "messages": list(result.messages),
             },
         )

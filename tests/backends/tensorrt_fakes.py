@@ -39,12 +39,13 @@ def fake_tensorrt(version: str, **behaviour: Any) -> Any:
     """A module of the shape of `version`.
 
     Keyword arguments choose what it does: `input_shape` of the parsed network, `parser_errors` (descriptions),
-    `refuses` (an error message instead of a plan), `plan` (bytes), `dtype` of the engine's tensors. What was asked of
-    it is in `module.asked`, a dict.
+    `refuses` (an error message instead of a plan), `plan` (bytes), `dtype` of the engine's tensors, `outputs` of the
+    engine. What was asked of it is in `module.asked`, a dict.
     """
     input_shape = behaviour.get("input_shape", (-1, 3, 4, 4))
     parser_errors = behaviour.get("parser_errors", ())
     dtype_name = behaviour.get("dtype", "FLOAT")
+    outputs = behaviour.get("outputs", ("logits",))
     asked: dict[str, Any] = {"flags": set(), "cleared": set(), "targets": [], "shapes": {}}
     enums = {name: enum.IntEnum(name, members) for name, members in _MEMBERS[version].items()}
     severity = enum.Enum("severity", {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3, "VERBOSE": 4})
@@ -138,26 +139,30 @@ def fake_tensorrt(version: str, **behaviour: Any) -> Any:
             return bool(behaviour.get("accepts_shape", True))
 
         def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            return (self.shape[0], 2)
+            return (self.shape[0], 2, *(1,) * outputs.index(name))  # no two outputs of one shape
 
         def set_tensor_address(self, name: str, address: int) -> bool:
             self.addresses[name] = address
             return True
 
         def execute_async_v3(self, stream: int) -> bool:
-            """Sum and maximum of each image, read and written through the fake device's addresses."""
+            """Sum and maximum of each image, read and written through the fake device's addresses.
+
+            Output n, from 0, has n + 1 times these.
+            """
             asked["stream"] = stream
             numpy_type = {"FLOAT": np.float32, "HALF": np.float16}[dtype_name]
             images = _at(self.addresses["images"], self.shape, numpy_type).reshape(self.shape[0], -1)
-            out = _at(self.addresses["logits"], (self.shape[0], 2), numpy_type)
-            out[:, 0], out[:, 1] = images.sum(axis=1), images.max(axis=1)
+            for place, name in enumerate(outputs):
+                out = _at(self.addresses[name], (self.shape[0], 2), numpy_type)
+                out[:, 0], out[:, 1] = (place + 1) * images.sum(axis=1), (place + 1) * images.max(axis=1)
             return bool(behaviour.get("executes", True))
 
     class Engine:
-        num_io_tensors = 2
+        num_io_tensors = 1 + len(outputs)
 
         def get_tensor_name(self, index: int) -> str:
-            return ("logits", "images")[index]  # outputs need not come last
+            return (outputs[0], "images", *outputs[1:])[index]  # outputs need not come last
 
         def get_tensor_mode(self, name: str) -> Any:
             return mode["INPUT" if name == "images" else "OUTPUT"]

@@ -66,6 +66,21 @@ def test_images_go_in_and_float_outputs_come_back_under_every_version(
     assert not driver.held
 
 
+@pytest.mark.parametrize(("package", "version"), PACKAGES)
+def test_several_outputs_come_back_each_under_its_own_name(
+    package: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, _ = _machine(monkeypatch, package, version, outputs=("stage0", "stage1", "stage2"))
+    images = np.arange(2 * 48, dtype=np.float32).reshape(2, 3, 4, 4)
+    with TensorRTBackend(package).open(_artifact(tmp_path, package, version)) as session:
+        outputs = session.infer(images)
+        assert len(driver.memory) == 4
+    assert list(outputs) == ["stage0", "stage1", "stage2"]
+    assert [values.shape for values in outputs.values()] == [(2, 2), (2, 2, 1), (2, 2, 1, 1)]
+    for place, values in enumerate(outputs.values()):
+        np.testing.assert_allclose(values.reshape(2, 2)[:, 1], (place + 1) * images.max(axis=(1, 2, 3)))
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (5, 3, 4, 4), (1, 3, 4, 5), (3, 4, 4)])
 def test_images_outside_the_profile_are_refused(
     shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -165,6 +165,14 @@ def test_the_session_names_its_outputs_and_answers_in_fp32() -> None:
     np.testing.assert_array_equal(answer, np.full((2, 3), 16.0, np.float32))
 
 
+def test_the_session_names_each_of_several_outputs() -> None:
+    with TorchTensorRTSession(lambda x: (x.sum(1), x.amax(1)), ("stage0", "stage1"), (1, 4), "cpu") as session:
+        images = np.arange(96, dtype=np.float32).reshape(2, 3, 4, 4)
+        answer = session.infer(images)
+    assert list(answer) == ["stage0", "stage1"]
+    np.testing.assert_array_equal(answer["stage1"], images.max(axis=1))
+
+
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_batch_outside_the_profile_is_refused_before_the_engine_sees_it(size: int) -> None:
     session = TorchTensorRTSession(lambda x: pytest.fail("executed"), ("logits",), (2, 4), "cpu")
@@ -204,6 +212,15 @@ def converted() -> dict[str, Any]:
                     x = (q @ k.transpose(-1, -2) + self.bias).softmax(-1) @ v
                 return x.transpose(2, 3).reshape(-1, 36, 16)
 
+        class Pyramid(nn.Module):
+            # Two outputs, as a backbone has them.
+            def __init__(self):
+                super().__init__()
+                self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 4)
+            def forward(self, x):
+                x = self.first(x)
+                return x, self.second(x)
+
         class Bessel(nn.Module):
             # Torch-TensorRT has no converter for it.
             def forward(self, x):
@@ -218,6 +235,7 @@ def converted() -> dict[str, Any]:
             return {
                 "engine": None if result.engine is None else len(result.engine),
                 "bindings": [name in (result.engine or b"") for name in (b"images", b"logits")],
+                "scales": [name in (result.engine or b"") for name in (b"stage0", b"stage1")],
                 "profile": list(profiles),
                 "engines": result.partition.engines,
                 "fallback_subgraphs": result.partition.fallback_subgraphs,
@@ -235,6 +253,7 @@ def converted() -> dict[str, Any]:
             "windows": attempt(Windows(False), (36, 16), batch=(1, 4, 16)),
             "fused": attempt(Windows(True), (36, 16), batch=(1, 4, 16)),
             "one size": attempt(Windows(False), (36, 16), batch=(4, 4, 4)),
+            "pyramid": attempt(Pyramid(), (8,), outputs=("stage0", "stage1")),
             "mixed": attempt(mixed, (8,)),
             "mixed allowed": attempt(mixed, (8,), require_full=False),
             "nothing": attempt(Bessel(), (8,), require_full=False),
@@ -244,6 +263,12 @@ def converted() -> dict[str, Any]:
         """
     )
     return result
+
+
+def test_several_outputs_become_bindings_of_their_names(converted: dict[str, Any]) -> None:
+    assert (converted["pyramid"]["engines"], converted["pyramid"]["scales"]) == (1, [True, True])
+    assert converted["pyramid"]["bindings"] == [True, False]
+    assert converted["windows"]["scales"] == [False, False]  # the control
 
 
 @pytest.mark.parametrize("form", ["windows", "fused", "one size"])

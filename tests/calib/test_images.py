@@ -519,11 +519,11 @@ def test_the_exif_orientation_is_not_applied(tmp_path: Path) -> None:
     st.integers(1, 60),
 )
 def test_every_prefix_of_a_limited_set_is_balanced(counts: dict[str, int], seed: int, limit: int) -> None:
-    from calib.images import _balanced_order
+    from calib.images import balanced_order
 
     labels = [ord(name) for name, count in counts.items() for _ in range(count)]
     names = [f"{name}/{i}" for name, count in counts.items() for i in range(count)]
-    order = _balanced_order(names, labels, seed)
+    order = balanced_order(names, labels, seed)
     assert sorted(order) == list(range(len(names)))
     taken = Counter(labels[i] for i in order[:limit])
     most = max(taken.values())

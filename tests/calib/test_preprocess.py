@@ -212,3 +212,46 @@ def test_a_json_form_with_other_keys_is_refused() -> None:
     del record["resampler"]
     with pytest.raises(BadData, match="missing resampler"):
         Preprocess.from_json(record)
+
+
+MIDDLE = replace(PLAIN, height=4, width=6, resize="none")
+
+
+def test_without_a_resize_the_middle_is_taken_pixel_by_pixel() -> None:
+    image = noise(7, 9)
+    assert (np.rint(grey_levels(MIDDLE, image)) == image[2:6, 2:8]).all()  # round(1.5) is 2, half to even
+    assert MIDDLE.corner(7, 9) == (2, 2)
+    whole = noise(4, 6)
+    assert (np.rint(grey_levels(MIDDLE, whole)) == whole).all()
+
+
+@pytest.mark.parametrize("size", [(3, 6), (4, 5), (3, 99)])
+def test_without_a_resize_a_smaller_image_is_refused_and_never_enlarged(size: tuple[int, int]) -> None:
+    with pytest.raises(BadData, match=f"an image of {size[0]}x{size[1]}.*at least 4x6"):
+        MIDDLE(noise(*size))
+
+
+def test_a_crop_of_a_resize_that_is_not_made_is_refused() -> None:
+    with pytest.raises(BadData, match="without a resize"):
+        replace(MIDDLE, crop_pct=0.9)
+
+
+def test_one_channel_is_the_grey_image_by_rec_601() -> None:
+    image = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
+    spec = replace(PLAIN, height=1, width=4, resize="none", channels=1)
+    found = spec(image)
+    assert found.shape == (1, 1, 4)
+    assert np.rint(found[0, 0] * 255).tolist() == [76, 150, 29, 255]  # 0.299, 0.587 and 0.114 of 255
+
+
+def test_a_grey_image_stays_what_it_is_in_one_channel() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
+    spec = replace(PLAIN, height=1, width=256, resize="none", channels=1)
+    assert np.rint(spec(levels)[0, 0] * 255).tolist() == list(range(256))
+
+
+def test_other_numbers_of_channels_repeat_the_colours_in_turns() -> None:
+    image = noise(8, 8)
+    three, five = PLAIN(image), replace(PLAIN, channels=5)(image)
+    assert (five == three[[0, 1, 2, 0, 1]]).all()
+    assert PLAIN.batch([image]).shape == (1, 3, 8, 8)

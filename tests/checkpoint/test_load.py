@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from swin_deploy.artifact import Artifact, Format, Precision
-from swin_deploy.checkpoint.load import DIALECTS, Checkpoint, load_checkpoint, open_reference
+from swin_deploy.checkpoint.load import DIALECTS, Checkpoint, load_checkpoint
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.errors import BadData, BadInput
+from swin_deploy.model.forms import open_reference
 from swin_deploy.stages.load import Load
 from tests.checkpoint.timm_files import Weights, arguments, explained, weights, written
 from tests.random_swin import random_images, random_reference, relative_error, small_spec, timm_state, timm_twin
@@ -83,13 +84,13 @@ def test_the_evidence_begins_with_the_dialect(tmp_path: Path) -> None:
 
 def test_options_go_before_the_side_car(tmp_path: Path) -> None:
     path = written(tmp_path / "model.safetensors", weights("v2"))
-    spec = load_checkpoint(path, image_size=(56, 28), pretrained_window=(12, 12)).reading.spec
+    spec = load_checkpoint(path, image_size=(56, 28), pretrained_window=((12, 12),)).reading.spec
     assert spec == small_spec("v2", image_size=(56, 28), pretrained=((12, 12), (12, 12)))
 
 
 def test_options_alone_are_enough(tmp_path: Path) -> None:
     path = written(tmp_path / "model.safetensors", weights("v2"), sidecar=False)
-    checkpoint = load_checkpoint(path, image_size=(28, 28), window=(7, 7), pretrained_window=(7, 7))
+    checkpoint = load_checkpoint(path, image_size=(28, 28), window=(7, 7), pretrained_window=((7, 7),))
     assert checkpoint.reading.spec == small_spec("v2")
     assert checkpoint.sidecar.path is None
 
@@ -121,15 +122,8 @@ def test_a_missing_image_size_names_the_option(tmp_path: Path) -> None:
 def test_an_image_size_that_does_not_divide_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "model.safetensors", weights("v2"))
     with pytest.raises(BadInput) as caught:
-        load_checkpoint(path, image_size=(30, 28))
-    explained(caught, "image height 30 is not a multiple of 4", "--image-size")
-
-
-def test_a_v1_window_larger_than_the_feature_map_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "model.safetensors", weights("v1"))
-    with pytest.raises(BadInput) as caught:
-        load_checkpoint(path, image_size=(12, 12))
-    explained(caught, "window of 7x7", "a feature map of 6x6", "larger --image-size")
+        load_checkpoint(path, image_size=(31, 28))
+    explained(caught, "image height 31 is not a multiple of the patch, 2", "--image-size")
 
 
 def test_a_hub_folder_is_read_as_timm_wrote_it(tmp_path: Path) -> None:
@@ -148,7 +142,9 @@ def test_a_hub_folder_is_read_as_timm_wrote_it(tmp_path: Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     checkpoint = load_checkpoint(tmp_path / "model.safetensors")
-    assert checkpoint.reading.spec == spec
+    found = checkpoint.reading.spec
+    assert [found.geometry(stage, 0).window for stage in (0, 1)] == [(14, 14), (7, 7)]
+    assert [stage.pretrained_window for stage in found.stages] == [(12, 12), (12, 12)]
     assert checkpoint.sidecar.preprocess is not None
 
 
@@ -234,7 +230,7 @@ def test_a_pickle_that_would_run_code_is_refused_before_anything_else(tmp_path: 
 
 def test_the_load_stage_leaves_the_paper_form_and_says_what_it_found(tmp_path: Path) -> None:
     path = written(tmp_path / "model.safetensors", weights("v2"), sidecar=False)
-    stage = Load(image_size=(28, 28), window=(7, 7), pretrained_window=(7, 7))
+    stage = Load(image_size=(28, 28), window=(7, 7), pretrained_window=((7, 7),))
     produced = stage.run(Artifact("source", path, Format.SOURCE, Precision.FP32), tmp_path / "paper.safetensors")
     again = open_reference(tmp_path / "paper.safetensors")
     wanted = random_reference(small_spec("v2")).state_dict()
@@ -294,16 +290,48 @@ def test_a_v1_window_that_contradicts_the_bias_tables_is_noticed(tmp_path: Path)
         load_checkpoint(example_with(tmp_path, {"arguments": {"window_size": 5}}))
 
 
-def test_a_v1_window_that_was_clipped_in_training_is_not_used_on_a_larger_map() -> None:
-    # Windows 7 and, in the last stage, 4: as trained with a 4x4 map there. A larger map would need rows that are not
-    # in the table.
-    from swin_deploy.checkpoint.keys import KeyTable
-    from swin_deploy.checkpoint.sidecar import ArchitectureHints
-    from swin_deploy.checkpoint.spec import StageSpec
-    from swin_deploy.checkpoint.timm import _refuse_outgrown_windows
+def test_a_window_that_was_clipped_in_training_is_known_by_the_size_of_the_training(tmp_path: Path) -> None:
+    # Windows 7 and, in the last stage, 4: as trained with a 4x4 map there. A larger map takes a window of 7 again.
+    state = weights("v1", image_size=(16, 16))
+    sidecar = {"arguments": {"img_size": 16, "window_size": 7}}
+    path = written(tmp_path / "model.safetensors", state, sidecar=sidecar)
+    assert load_checkpoint(path).reading.spec.geometry(1, 0).window == (4, 4)
+    larger = load_checkpoint(path, image_size=(56, 56)).reading
+    assert larger.spec.geometry(1, 0).window == (7, 7)
+    assert any("interpolated from a window of 4 to 7" in fact for fact in larger.evidence)
 
-    stages = [StageSpec(2, 16, 2, (7, 7), 32), StageSpec(2, 32, 4, (4, 4), 64)]
-    table, hints = KeyTable("model", {}), ArchitectureHints()
-    _refuse_outgrown_windows(table, stages, 4, (32, 32), hints)
-    with pytest.raises(BadInput, match="clipped from 7 in training"):
-        _refuse_outgrown_windows(table, stages, 4, (64, 64), hints)
+
+def test_a_window_that_may_have_been_clipped_in_training_is_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.safetensors", weights("v1", image_size=(16, 16)), sidecar=False)
+    with pytest.raises(BadInput) as caught:
+        load_checkpoint(path, image_size=(56, 56))
+    explained(caught, "whether its window was clipped in training", "--window 7")
+    assert load_checkpoint(path, image_size=(56, 56), window=(7, 7)).reading.spec.geometry(1, 0).window == (7, 7)
+
+
+def test_output_stages_of_a_classifier_are_refused_rather_than_ignored(tmp_path: Path) -> None:
+    path = written(tmp_path / "swin.safetensors", weights("v1"))
+    with pytest.raises(BadInput) as caught:
+        load_checkpoint(path, out_stages=(1,))
+    explained(caught, "--task backbone")
+    assert load_checkpoint(path, task="backbone", out_stages=(1,)).task.output_names == ("stage1",)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("pretrained_window", ((3, 3),)), ("image_range", 255.0)], ids=["window", "range"]
+)
+def test_an_option_that_the_network_has_no_use_for_is_refused(tmp_path: Path, option: str, value: Any) -> None:
+    path = written(tmp_path / "swin.safetensors", weights("v1"))
+    with pytest.raises(BadInput) as caught:
+        load_checkpoint(path, **{option: value})
+    explained(caught, "--" + option.replace("_", "-"))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_pretrained_windows_for_another_number_of_stages_are_refused(tmp_path: Path, count: int) -> None:
+    spec = small_spec("v2", image_size=(56, 56), depths=(1, 1, 1), heads=(2, 4, 8))
+    path = written(tmp_path / "swin.safetensors", timm_state(random_reference(spec)))
+    with pytest.raises(BadInput) as caught:
+        load_checkpoint(path, image_size=(56, 56), pretrained_window=((7, 7),) * count)
+    explained(caught, f"{count} pretrained windows", "3 stages")
+    load_checkpoint(path, image_size=(56, 56), pretrained_window=((7, 7),) * 3)

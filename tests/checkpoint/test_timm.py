@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from swin_deploy.checkpoint.architecture import read_swin
 from swin_deploy.checkpoint.dialect import Reading
+from swin_deploy.checkpoint.hints import ArchitectureHints
 from swin_deploy.checkpoint.keys import KeyTable
-from swin_deploy.checkpoint.sidecar import ArchitectureHints
 from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Classifier
 from swin_deploy.checkpoint.timm import Timm
 from swin_deploy.errors import BadInput
 from swin_deploy.model.reference import ReferenceSwin, relative_coordinates
@@ -27,7 +29,8 @@ def table_of(state: Weights) -> KeyTable:
 
 
 def read(state: Weights, hints: ArchitectureHints = HINTS) -> Reading:
-    return Timm().read(table_of(state), state, hints)
+    table = table_of(state)
+    return read_swin(table, Timm().layout(table, hints), state, hints)
 
 
 def kinds(family: Any) -> list[str]:
@@ -55,7 +58,7 @@ def test_the_architecture_and_the_weights_come_back(family: Any, changes: dict[s
     assert reading.spec == spec
     assert reading.tensors.keys() == model.state_dict().keys()
     assert all(torch.equal(tensor, reading.tensors[name]) for name, tensor in model.state_dict().items())
-    assert any(family in fact for fact in reading.evidence)
+    assert any(family.upper() in fact for fact in reading.evidence)
 
 
 def live(family: str, **arguments: Any) -> Any:
@@ -235,23 +238,24 @@ def test_a_mis_shaped_saved_table_is_named(shape: tuple[int, ...]) -> None:
     explained(caught, "layers.0.blocks.0.attn.relative_coords_table has the shape")
 
 
-def test_a_v1_window_larger_than_the_feature_map_is_refused() -> None:
+def test_a_v1_window_larger_than_the_feature_map_is_clipped_and_its_tables_interpolated() -> None:
     state = weights("v1", image_size=(56, 56))  # a window of 7 in maps of 28 and 14
-    with pytest.raises(BadInput) as caught:
-        read(state, ArchitectureHints((20, 20)))
-    explained(
-        caught,
-        "stage 1 was trained with a window of 7x7 tokens",
-        "layers.1.blocks.0.attn.relative_position_bias_table",
-        "a feature map of 5x5",
-        "--image-size",
-    )
+    reading = read(state, ArchitectureHints((20, 20)))
+    assert reading.spec.geometry(1, 1).window == (5, 5)
+    assert reading.tensors["stages.1.blocks.0.attn.relative_position_bias_table"].shape == (81, 4)
+    assert any("bias tables of stage 1 interpolated from a window of 7 to 5" in fact for fact in reading.evidence)
 
 
 def test_a_v2_window_larger_than_the_feature_map_is_clipped() -> None:
     reading = read(weights("v2"), ArchitectureHints((28, 28), (14, 14), ((0, 0),)))
-    assert [stage.window for stage in reading.spec.stages] == [(14, 14), (7, 7)]
+    assert [reading.spec.geometry(stage, 0).window for stage in (0, 1)] == [(14, 14), (7, 7)]
     assert [stage.pretrained_window for stage in reading.spec.stages] == [(14, 14), (7, 7)]
+
+
+def test_one_pretrained_window_for_a_clipped_stage_is_asked_for_stage_by_stage() -> None:
+    with pytest.raises(BadInput) as caught:
+        read(weights("v2"), ArchitectureHints((28, 28), (14, 14), ((12, 12),)))
+    explained(caught, "one pretrained window, 12", "clipped from 14", "--pretrained-window with one entry a stage")
 
 
 def test_pretrained_windows_are_taken_stage_by_stage() -> None:
@@ -261,17 +265,18 @@ def test_pretrained_windows_are_taken_stage_by_stage() -> None:
     assert [stage.pretrained_window for stage in reading.spec.stages] == [(12, 12), (12, 12)]
 
 
-@pytest.mark.parametrize("size", [(27, 28), (28, 30), (2, 28), (0, 28), (-28, 28)])
-def test_an_image_size_that_patches_and_mergings_do_not_divide_is_refused(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(27, 28), (28, 31), (1, 28)])
+def test_an_image_size_that_patches_do_not_divide_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(BadInput) as caught:
         read(weights("v2"), ArchitectureHints(size, (1, 1), ((1, 1),)))
-    explained(caught, "is not a multiple of 4", "--image-size")
+    explained(caught, "is not a multiple of the patch, 2", "--image-size")
 
 
-def test_windows_that_do_not_cover_the_map_are_refused() -> None:
+@pytest.mark.parametrize("size", [(0, 28), (-28, 28)])
+def test_an_image_of_nothing_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(BadInput) as caught:
-        read(weights("v1"), ArchitectureHints((32, 32)))
-    explained(caught, "stage 0 has a feature map of 16x16 tokens and a window of 7x7", "multiple of 14 pixels")
+        read(weights("v2"), ArchitectureHints(size, (1, 1), ((1, 1),)))
+    explained(caught, "an image of", "--image-size")
 
 
 def test_a_window_of_nothing_is_refused() -> None:
@@ -333,7 +338,7 @@ def test_the_evidence_says_what_came_from_where() -> None:
     facts = " | ".join(read(weights("v1"), ArchitectureHints((28, 28), source="--image-size")).evidence)
     assert "image 28x28: --image-size" in facts
     assert "window 7x7: bias table of 169 rows" in facts
-    assert "window 7x7: model.json" in " | ".join(read(weights("v2")).evidence)
+    assert "window 7: model.json" in " | ".join(read(weights("v2")).evidence)
 
 
 def test_the_spec_survives_json() -> None:
@@ -349,4 +354,4 @@ def test_a_spec_describes_itself_in_one_line() -> None:
 
 def test_a_v2_spec_must_know_its_pretrained_window() -> None:
     with pytest.raises(AssertionError):
-        SwinSpec("v2", (28, 28), 2, 3, (StageSpec(2, 16, 2, (7, 7), 32),), 5)
+        SwinSpec("v2", (28, 28), 2, 3, (StageSpec(2, 16, 2, (7, 7), 32),), Classifier(5))

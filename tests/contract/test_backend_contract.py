@@ -20,9 +20,13 @@ from swin_deploy.backends.base import Backend, Session
 from swin_deploy.backends.onnxruntime import OnnxRuntime, tensors_of
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
+from swin_deploy.backends.torch_session import TorchSession
+from swin_deploy.checkpoint.task import Backbone
 from swin_deploy.errors import BadInput, Unavailable
-from swin_deploy.model.deployment import save_deployment
 from swin_deploy.model.fold import fold
+from swin_deploy.model.forms import save_deployment, save_reference
+from swin_deploy.stages.compile import Compile
+from swin_deploy.stages.export import Export
 from tests.chain import Chain, decibels, random_images
 from tests.random_swin import random_reference, small_spec
 
@@ -49,9 +53,14 @@ CASES = [
     Case(TorchEager("cpu"), "deployment", 100),
     Case(TorchEager("cpu"), "half.fp16", 50),
     Case(TorchEager("cpu"), "half.bf16", 30),
+    Case(TorchEager("cpu"), "captured", 100),
+    Case(TorchEager("cpu"), "captured.deployment", 100),
     Case(TorchCompile(), "small", 100),
+    Case(TorchCompile(), "captured.deployment", 100),
     Case(AotInductor(), "compiled", 100),
+    Case(AotInductor(), "captured.compiled", 100),
     Case(OnnxRuntime(), "exported", 100),
+    Case(OnnxRuntime(), "captured.exported", 100),
     Case(OnnxRuntime(literal=True), "simplified", 100),
     Case(OnnxRuntime(), "fp16", 100),
     Case(OnnxRuntime(), "bf16", 100),
@@ -61,8 +70,8 @@ CASES = [
 ]
 BACKENDS: list[Backend] = [TorchEager(), TorchCompile(), AotInductor(), OnnxRuntime(), OnnxRuntime(literal=True)]
 OPENED = {
-    "torch": {Format.CHECKPOINT, Format.DEPLOYMENT},
-    "torch.compile": {Format.DEPLOYMENT},
+    "torch": {Format.CHECKPOINT, Format.DEPLOYMENT, Format.CAPTURED},
+    "torch.compile": {Format.DEPLOYMENT, Format.CAPTURED},
     "aotinductor": {Format.AOTINDUCTOR},
     "onnxruntime": {Format.ONNX},
     "onnxruntime, literal": {Format.ONNX},
@@ -213,3 +222,67 @@ def test_the_inner_tensors_of_a_graph_are_those_that_were_named(v1: Chain) -> No
     assert batches[0]["layer_norm"].shape == (3, 196, 16)
     got = np.concatenate([batch["logits"] for batch in batches])
     assert decibels(got, v1.logits(images)) >= 100
+
+
+# Several outputs: the features of a backbone
+
+
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """A backbone of two stages as every file that some backend here opens."""
+    folder = tmp_path_factory.mktemp("pyramid")
+    paths = {name: folder / name for name in ("reference.safetensors", "deployment.safetensors")}
+    model = random_reference(small_spec("v1", task=Backbone((0, 1), norms=True)))
+    save_reference(model, paths["reference.safetensors"])
+    save_deployment(fold(model), paths["deployment.safetensors"])
+    found = {
+        "reference": Artifact("reference", paths["reference.safetensors"], Format.CHECKPOINT, P.FP32),
+        "deployment": Artifact("deployment", paths["deployment.safetensors"], Format.DEPLOYMENT, P.FP32),
+    }
+    for name, stage in (("compiled", Compile(P.FP32, 4)), ("exported", Export(4))):
+        out = folder / (name + stage.suffix)
+        stage.run(found["deployment"], out)
+        found[name] = Artifact(name, out, *stage.produces)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        (TorchEager("cpu"), "reference"),
+        (TorchEager("cpu"), "deployment"),
+        (TorchCompile(), "deployment"),
+        (AotInductor(), "compiled"),
+        (OnnxRuntime(), "exported"),
+        (OnnxRuntime(literal=True), "exported"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_several_outputs_come_back_by_name_in_the_networks_order(
+    pyramid: dict[str, Artifact], backend: Backend, name: str
+) -> None:
+    images = random_images(3)
+    with TorchEager("cpu").open(pyramid["reference"]) as oracle, backend.open(pyramid[name]) as session:
+        wanted, outputs = oracle.infer(images), session.infer(images)
+    assert list(outputs) == ["stage0", "stage1"]
+    assert [values.shape for values in outputs.values()] == [(3, 16, 14, 14), (3, 32, 7, 7)]
+    for scale, values in outputs.items():
+        assert values.dtype == np.float32
+        assert decibels(values, wanted[scale]) >= 100
+    # The control: the maps of two images differ.
+    assert decibels(outputs["stage0"][:1], wanted["stage0"][1:2]) < 30
+
+
+def test_a_function_of_unknown_outputs_has_them_numbered_and_a_mapping_is_taken_by_its_values() -> None:
+    images = random_images(2)
+    with TorchSession(lambda x: (x.sum(1), x.amax(1)), "cpu") as session:
+        assert list(session.infer(images)) == ["output0", "output1"]
+    with TorchSession(lambda x: {"sum": x.sum(1), "largest": x.amax(1)}, "cpu", ("first", "second")) as session:
+        found = session.infer(images)
+    assert list(found) == ["first", "second"]
+    np.testing.assert_allclose(found["second"], images.max(axis=1))
+
+
+def test_more_outputs_than_names_are_never_cut_off() -> None:
+    with TorchSession(lambda x: (x, x), "cpu", ("only",)) as session, pytest.raises(ValueError, match="zip"):
+        session.infer(random_images(1))

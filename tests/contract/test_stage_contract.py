@@ -18,14 +18,18 @@ from tests.chain import Chain
 
 NAMES = [
     "loaded", "deployment", "half.fp16", "half.bf16", "compiled", "exported", "simplified", "slimmed", "fp16", "bf16",
-    "lowered", "qdq", "int8", "lowered.qdq",
+    "lowered", "qdq", "int8", "lowered.qdq", "captured", "captured.deployment", "captured.compiled",
+    "captured.exported",
 ]  # fmt: skip
 SUFFIXES = {
     Format.CHECKPOINT: ".safetensors",
     Format.DEPLOYMENT: ".safetensors",
+    Format.CAPTURED: ".pt2",
     Format.AOTINDUCTOR: ".pt2",
     Format.ONNX: ".onnx",
 }
+# Machine code, and archives of torch.export, which hold their own name and symbols numbered anew.
+NOT_REPEATED = ("compiled", "captured", "captured.deployment", "captured.compiled")
 
 IMPORTS = """
 import importlib, sys
@@ -129,7 +133,7 @@ class TestStage:
         assert file_sha256(path) == v1.sha256[name]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "compiled"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_REPEATED])
 def test_a_second_run_gives_the_same_file_and_the_same_facts(v1: Chain, name: str, tmp_path: Path) -> None:
     stage, parent = v1.recipes[name]
     first = v1.produced(name)
@@ -142,7 +146,7 @@ def test_a_second_run_gives_the_same_file_and_the_same_facts(v1: Chain, name: st
     assert {path: file_sha256(path) for path in v1.artifact(parent).path.parent.iterdir()} == before
 
 
-@pytest.mark.parametrize("name", ["deployment", "half.fp16", "exported"])
+@pytest.mark.parametrize("name", ["deployment", "half.fp16", "exported", "captured.deployment"])
 def test_a_damaged_parent_is_bad_input_and_leaves_nothing(v1: Chain, name: str, tmp_path: Path) -> None:
     from swin_deploy.errors import BadInput
 

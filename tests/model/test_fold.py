@@ -16,12 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from swin_deploy.checkpoint.load import load_checkpoint, open_reference, save_reference
+from swin_deploy.checkpoint.load import load_checkpoint
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.errors import BadInput
 from swin_deploy.model import fold as fold_module
-from swin_deploy.model.deployment import DeploymentSwin, open_deployment, save_deployment
+from swin_deploy.model.deployment import DeploymentSwin, additive_constants
 from swin_deploy.model.fold import PROOF_BOUND, FoldProof, fold, prove
+from swin_deploy.model.forms import open_deployment, open_reference, save_deployment, save_reference
 from swin_deploy.model.layout import token_layout
 from swin_deploy.model.reference import WindowAttentionV2
 from swin_deploy.torch_versions import export_program
@@ -139,8 +140,8 @@ def test_each_block_adds_one_constant_and_it_is_the_only_one(spec: SwinSpec) -> 
         if getattr(argument, "name", None) in buffers
     ]
     assert added == [f"blocks.{number}.attn.constant" for number in range(spec.depth)]
-    assert len(folded.constants()) == spec.depth
-    for (stage, block), constant in zip(spec.blocks(), folded.constants(), strict=True):
+    assert len(additive_constants(folded)) == spec.depth
+    for (stage, block), constant in zip(spec.blocks(), additive_constants(folded), strict=True):
         geometry = spec.geometry(stage, block)
         leading = geometry.windows if geometry.shifted else 1
         assert constant.shape == (leading, spec.stages[stage].heads, geometry.tokens, geometry.tokens)
@@ -163,7 +164,7 @@ def test_the_constants_by_hand() -> None:
     spec = small_spec("v1", image_size=(8, 4), patch=1, depths=(2,), heads=(2,), window=4)
     model: Any = random_reference(spec)
     table = model.stages[0].blocks[1].attn.relative_position_bias_table
-    constant = fold(model).constants()[1]
+    constant = additive_constants(fold(model))[1]
     assert constant.shape == (2, 2, 16, 16)  # shifted along the height alone: the width is one window
     # Tokens 0 (row 0) and 6 (row 1, column 2): offset (-1, -2), row (-1 + 3) * 7 + (-2 + 3) of the table.
     assert torch.equal(constant[0, :, 0, 6], table[2 * 7 + 1])
@@ -177,9 +178,12 @@ def test_v1s_scale_stands_in_the_query_and_v2s_in_a_clamped_factor() -> None:
     model: Any = random_reference(small_spec("v1"))
     folded: Any = fold(model)
     before, after = model.stages[0].blocks[0].attn.qkv, folded.blocks[0].attn.qkv
-    assert torch.allclose(after.weight[:16], before.weight[:16] / math.sqrt(8))
-    assert torch.allclose(after.bias[:16], before.bias[:16] / math.sqrt(8))
-    assert torch.equal(after.weight[16:], before.weight[16:])
+    # Heads of 8 channels have 8 zero channels more: [3, heads, 16, channels].
+    theirs, ours = before.weight.reshape(3, 2, 8, 16), after.weight.reshape(3, 2, 16, 16)
+    assert torch.allclose(ours[0, :, :8], theirs[0] / math.sqrt(8))
+    assert torch.allclose(after.bias.reshape(3, 2, 16)[0, :, :8], before.bias.reshape(3, 2, 8)[0] / math.sqrt(8))
+    assert torch.equal(ours[1:, :, :8], theirs[1:])
+    assert not ours[:, :, 8:].any() and not after.bias.reshape(3, 2, 16)[:, :, 8:].any()
 
     folded = fold(random_reference(small_spec("v2")))
     scale = folded.blocks[0].attn.logit_scale
@@ -233,14 +237,14 @@ def test_the_proof_fails_when_a_permutation_is_spoiled(monkeypatch: pytest.Monke
             permutation: Any = self.blocks[number].permutation
             permutation[[0, 9]] = permutation[[9, 0]]
 
-    monkeypatch.setattr(fold_module, "DeploymentSwin", Spoiled)
+    monkeypatch.setattr(fold_module, "build_deployment", Spoiled)
     assert not prove(random_reference(SPECS["v1"])).holds
 
 
 def test_the_proof_fails_when_the_clamp_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_reference(SPECS["v2"])
     folded = fold(model.double())
-    monkeypatch.setattr(WindowAttentionV2, "scale", lambda self: self.logit_scale.exp())
+    monkeypatch.setattr(WindowAttentionV2, "factor", lambda self: self.logit_scale.exp())
     unclamped = fold(model)
     monkeypatch.undo()
     images = random_images(SPECS["v2"], 2)
@@ -254,7 +258,7 @@ def test_the_proof_fails_when_v1s_scale_is_forgotten(monkeypatch: pytest.MonkeyP
 
     def without_scale(block: Any, folded: Any) -> None:
         whole(block, folded)
-        folded.attn.qkv.load_state_dict(block.attn.qkv.state_dict())
+        folded.attn.qkv.weight[:32] *= block.attn.scale**-1
 
     monkeypatch.setattr(fold_module, "_fold_block", without_scale)
     assert not prove(random_reference(SPECS["v1"])).holds
@@ -264,6 +268,20 @@ def test_a_proof_that_is_not_a_number_does_not_hold() -> None:
     assert not FoldProof(math.nan, 2).holds
     assert not FoldProof(math.inf, 2).holds
     assert FoldProof(PROOF_BOUND, 2).holds
+
+
+@pytest.mark.parametrize("name", ["head.weight", "head.bias"])
+def test_a_proof_on_outputs_that_are_no_numbers_does_not_hold(name: str) -> None:
+    model = random_reference(SPECS["v1"])
+    model.state_dict()[name].fill_(math.nan)
+    assert prove(model).relative_error == math.inf
+
+
+def test_a_proof_on_outputs_that_are_all_zero_holds_for_the_same_zeros_only() -> None:
+    model = random_reference(SPECS["v1"])
+    model.head.weight.data.zero_()
+    model.head.bias.data.zero_()
+    assert prove(model).relative_error == 0.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

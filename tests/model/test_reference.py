@@ -99,7 +99,7 @@ def test_logit_scales_are_clamped_before_the_exponential() -> None:
     model: Any = random_reference(small_spec("v2"))
     attention = model.stages[0].blocks[0].attn
     assert isinstance(attention, WindowAttentionV2)
-    assert attention.scale().max().item() == pytest.approx(100.0, rel=1e-6)
+    assert attention.factor().max().item() == pytest.approx(100.0, rel=1e-6)
 
 
 def test_relative_coordinates_by_hand() -> None:

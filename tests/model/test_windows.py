@@ -1,20 +1,20 @@
-"""Window geometry against direct loops."""
+"""Window geometry against direct loops; the masks have tests/model/test_shift_mask.py."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swin_deploy.model.windows import (
-    MASK_VALUE,
-    effective_window,
+    PADDING,
     merge_order,
+    padded_size,
     region_labels,
     relative_position_index,
-    shift_mask,
     window_order,
 )
 
@@ -50,19 +50,6 @@ def rolled_windows(feature_map: Size, window: Size, shift: Size) -> list[list[tu
 
 
 @given(geometries())
-@settings(max_examples=150, deadline=None)
-def test_two_tokens_may_attend_iff_their_offset_is_the_same_before_and_after_the_roll(
-    geometry: tuple[Size, Size, Size],
-) -> None:
-    mask = shift_mask(*geometry)
-    for number, tokens in enumerate(rolled_windows(*geometry)):
-        for query, (row, column, true_row, true_column) in enumerate(tokens):
-            for key, (row2, column2, true_row2, true_column2) in enumerate(tokens):
-                together = (row - row2, column - column2) == (true_row - true_row2, true_column - true_column2)
-                assert mask[number, query, key] == (0.0 if together else MASK_VALUE)
-
-
-@given(geometries())
 @settings(max_examples=100, deadline=None)
 def test_window_order_is_the_permutation_of_roll_and_partition(geometry: tuple[Size, Size, Size]) -> None:
     (height, width), window, shift = geometry
@@ -77,6 +64,43 @@ def test_window_order_is_the_permutation_of_roll_and_partition(geometry: tuple[S
     assert order.tolist() == [
         row * width + column for tokens in rolled_windows(*geometry) for _, _, row, column in tokens
     ]
+
+
+def test_the_window_order_of_a_padded_map_by_hand() -> None:
+    # A row of three is padded to four: 0 1 | 2 p.
+    assert window_order((1, 3), (1, 2), (0, 0)).tolist() == [0, 1, 2, PADDING]
+    # Shifted by one: padded, then rolled, the padded token is in the middle; rolled, then padded, it is at the end.
+    assert window_order((1, 3), (1, 2), (0, 1)).tolist() == [1, 2, PADDING, 0]
+    assert window_order((1, 3), (1, 2), (0, 1), roll_first=True).tolist() == [1, 2, 0, PADDING]
+
+
+@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(1, 5)] * 2), st.booleans(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_window_order_is_what_pad_roll_and_partition_do_to_a_map(
+    feature_map: Size, window: Size, roll_first: bool, data: st.DataObject
+) -> None:
+    shift = data.draw(st.tuples(st.integers(0, window[0] - 1), st.integers(0, window[1] - 1)))
+    height, width = feature_map
+    fill = (0, -width % window[1], 0, -height % window[0])
+    back = (-shift[0], -shift[1])
+    raster = torch.arange(1, height * width + 1).reshape(height, width)  # from 1: the zeros of the padding stand out
+    if roll_first:
+        rolled = functional.pad(torch.roll(raster, back, dims=(0, 1)), fill)
+    else:
+        rolled = torch.roll(functional.pad(raster, fill), back, dims=(0, 1))
+    cut = [tile.reshape(-1) for band in rolled.split(window[0], 0) for tile in band.split(window[1], 1)]
+
+    order = window_order(feature_map, window, shift, roll_first=roll_first)
+    assert PADDING == -1
+    assert (order + 1).tolist() == torch.cat(cut).tolist()
+
+
+@pytest.mark.parametrize("roll_first", [False, True])
+def test_a_map_that_windows_cover_has_one_order_and_no_padding(roll_first: bool) -> None:
+    order = window_order((6, 8), (3, 4), (1, 2), roll_first=roll_first)
+    assert PADDING not in order
+    assert np.array_equal(order, window_order((6, 8), (3, 4), (1, 2)))
+    assert PADDING in window_order((6, 9), (3, 4), (1, 2), roll_first=roll_first)
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1))
@@ -97,6 +121,39 @@ def test_merge_order_makes_the_official_concatenation_a_reshape(rows: int, colum
 
 def test_merge_order_of_a_2x2_map_goes_down_the_columns() -> None:
     assert merge_order((2, 2), np.zeros(1, dtype=np.int64)).tolist() == [0, 2, 1, 3]
+
+
+def test_merge_order_of_an_odd_map_by_hand() -> None:
+    # Three columns of one row: each group lacks its lower half, the last group its right half too.
+    assert merge_order((1, 3), np.arange(2)).tolist() == [0, PADDING, 1, PADDING, 2, PADDING, PADDING, PADDING]
+    # A padded token of the next stage is four padded ones.
+    assert merge_order((2, 2), np.array([PADDING, 0])).tolist() == [PADDING] * 4 + [0, 2, 1, 3]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 3), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_merge_order_of_any_map_is_the_concatenation_of_the_map_padded_with_zeros(
+    height: int, width: int, padded: int, seed: int
+) -> None:
+    rows, columns, channels = -(-height // 2), -(-width // 2), 3
+    tokens = np.concatenate([np.arange(rows * columns), np.full(padded, PADDING)])
+    next_order = np.random.default_rng(seed).permutation(tokens)
+    order = merge_order((height, width), next_order)
+
+    x = torch.arange(1, height * width * channels + 1).reshape(1, height, width, channels)
+    even = functional.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+    parts = [even[:, 0::2, 0::2], even[:, 1::2, 0::2], even[:, 0::2, 1::2], even[:, 1::2, 1::2]]
+    merged = torch.cat(parts, dim=-1).reshape(1, rows * columns, 4 * channels)
+    wanted = with_a_zero_token(merged)[:, next_order]  # PADDING is the last index, too
+    got = with_a_zero_token(x.reshape(1, height * width, channels))[:, order].reshape(1, -1, 4 * channels)
+
+    assert torch.equal(got, wanted)
+    assert sorted(order[order != PADDING]) == list(range(height * width))
+
+
+def with_a_zero_token(tokens: torch.Tensor) -> torch.Tensor:
+    """[B, L, C] to [B, L+1, C], so that index -1 picks zeros."""
+    return functional.pad(tokens, (0, 0, 0, 1))
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
@@ -120,31 +177,21 @@ def test_region_labels_by_hand() -> None:
     assert region_labels(8, 4, 0).tolist() == [0] * 8
     assert region_labels(8, 4, 1).tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
     assert region_labels(6, 3, 2).tolist() == [0, 0, 0, 1, 2, 2]
+    assert region_labels(4, 4, 1).tolist() == [1, 1, 1, 2]
 
 
-def test_an_unshifted_block_masks_nothing() -> None:
-    assert not shift_mask((6, 4), (3, 2), (0, 0)).any()
-
-
-def test_a_single_axis_shift_masks_along_that_axis_alone() -> None:
-    mask = shift_mask((2, 4), (2, 2), (0, 1))
-    assert not mask[0].any()
-    # The last window holds column 3 and, wrapped around, column 0, in two rows: columns do not see each other.
-    assert (mask[1] == MASK_VALUE).tolist() == [[False, True] * 2, [True, False] * 2] * 2
-
-
-@pytest.mark.parametrize(
-    ("feature_map", "window", "clipped", "shift"),
-    [
-        ((14, 14), (7, 7), (7, 7), (3, 3)),
-        ((7, 7), (7, 7), (7, 7), (0, 0)),  # one window: nothing to shift
-        ((4, 4), (7, 7), (4, 4), (0, 0)),
-        ((7, 14), (7, 7), (7, 7), (0, 3)),
-        ((16, 8), (8, 8), (8, 8), (4, 0)),
-        ((2, 2), (1, 1), (1, 1), (0, 0)),
-    ],
-)
-def test_a_window_that_covers_an_axis_is_clipped_and_not_shifted_there(
-    feature_map: Size, window: Size, clipped: Size, shift: Size
+@pytest.mark.parametrize(("size", "window", "shift"), [(7, 4, 1), (8, 4, 4), (8, 4, -1), (0, 4, 1), (8, 0, 0)])
+def test_an_axis_that_windows_do_not_cover_or_a_shift_of_a_window_is_refused(
+    size: int, window: int, shift: int
 ) -> None:
-    assert effective_window(feature_map, window) == (clipped, shift)
+    with pytest.raises(ValueError, match="windows must cover it, shift within"):
+        region_labels(size, window, shift)
+
+
+def test_a_map_is_padded_to_whole_windows_and_no_further() -> None:
+    assert padded_size((7, 8), (4, 4)) == (8, 8)
+    assert padded_size((8, 9), (4, 4)) == (8, 12)
+    assert padded_size((2, 3), (5, 7)) == (5, 7)
+    for feature_map, window in (((0, 4), (4, 4)), ((4, -1), (4, 4)), ((4, 4), (4, 0))):
+        with pytest.raises(ValueError, match="must be positive"):
+            padded_size(feature_map, window)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from onnx import parser
 
-from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, Linear, linears
+from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, Linear, linears, quantizable
 from tests.chain import Chain
 
 TEXT = """
@@ -30,6 +30,36 @@ def test_only_a_matmul_with_a_constant_matrix_on_its_right_is_a_linear() -> None
     for node in model.graph.node:
         node.name = f"module.{node.output[0]}/{node.op_type}"
     assert list(linears(model)) == [Linear("module.found", 0, "x", "w")]
+
+
+def test_the_linears_of_one_module_are_told_apart() -> None:
+    model = parser.parse_model(
+        """
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[N, 2] x) => (float[N, 2] y)
+        <float[2, 2] w = {1.0, 2.0, 3.0, 4.0}, float[2, 2] v = {1.0, 2.0, 3.0, 4.0}>
+        { a = MatMul(x, w) b = MatMul(a, v) c = MatMul(b, v) y = MatMul(c, w) }
+        """
+    )
+    for node, name in zip(
+        model.graph.node, ("m.attn/MatMul", "m.attn_2/MatMul", "m.attn/MatMul_2", "m.mlp/MatMul"), strict=True
+    ):
+        node.name = name
+    assert [linear.module for linear in linears(model)] == ["m.attn", "m.attn_2", "m.attn_3", "m.mlp"]
+
+
+def test_of_a_network_that_nothing_is_known_of_all_linears_are_quantized_and_of_a_swin_those_of_its_blocks() -> None:
+    model = parser.parse_model(TEXT)
+    for node in model.graph.node:
+        node.name = f"module.{node.output[0]}/{node.op_type}"
+    for spec, expected in ((None, []), ("{}", []), ("", ["module.found"])):
+        del model.metadata_props[:]
+        if spec is not None:
+            model.metadata_props.add(key="swin_deploy.spec", value=spec)
+        assert [linear.module for linear in quantizable(model)] == expected
+    model.graph.node[0].name = "blocks.0.mlp.2/MatMul"
+    model.metadata_props[0].value = "{}"
+    assert [linear.module for linear in quantizable(model)] == ["blocks.0.mlp.2"]
 
 
 @pytest.mark.parametrize("module", ["blocks.0.attn.qkv", "blocks.11.attn.proj", "blocks.3.mlp.0", "blocks.3.mlp.2"])

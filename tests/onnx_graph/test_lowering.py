@@ -97,10 +97,42 @@ def test_the_axes_of_a_reduction_become_an_attribute() -> None:
     assert not lowered.graph.initializer
 
 
+RESIZE = 'nearest_mode = "floor", coordinate_transformation_mode = "asymmetric", mode = "nearest"'
+
+
+def resized(attributes: str = "") -> ModelProto:
+    """Columns doubled, as SwinIR's real-world model does with rows too."""
+    return parsed(f"y = Resize <{RESIZE}{attributes}> (x, , scales)", "<float[2] scales = {1.0, 2.0}>")
+
+
+def test_nearest_neighbours_lose_the_attributes_that_say_what_was_always_so() -> None:
+    lowered = lower_to_opset17(resized(', antialias = 0, keep_aspect_ratio_policy = "stretch"'))
+    assert {a.name for a in lowered.graph.node[0].attribute} == {
+        "nearest_mode",
+        "coordinate_transformation_mode",
+        "mode",
+    }
+    (got,) = ReferenceEvaluator(lowered).run(None, {"x": np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)})
+    assert got.tolist() == [[1, 1, 2, 2, 3, 3, 4, 4]]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "named"),
+    [
+        (", antialias = 1", "antialias"),
+        (', keep_aspect_ratio_policy = "not_larger"', "keep_aspect_ratio_policy"),
+        (", axes = [0, 1]", "axes"),
+    ],
+)
+def test_a_resize_that_opset_17_has_no_words_for_is_refused(attribute: str, named: str) -> None:
+    with pytest.raises(BadInput, match=rf"Resize.*has {named}"):
+        lower_to_opset17(resized(attribute))
+
+
 @pytest.mark.parametrize(
     ("model", "named"),
     [
-        (parsed("y = ReduceMax(x, axes)", "<int64[1] axes = {1}>"), "ReduceMax"),  # axes as an input came with 18
+        (parsed("y = ReduceMin(x, axes)", "<int64[1] axes = {1}>"), "ReduceMin"),  # axes as an input came with 18
         (parsed("y = Mish(x)"), "Mish"),  # a new operator of 18
         (parsed("y = ReduceMean(x, x)"), "ReduceMean"),  # axes that are no constant
         (parsed("y = elsewhere.Gelu(x)", domain="elsewhere"), "elsewhere.Gelu"),

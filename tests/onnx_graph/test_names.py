@@ -59,6 +59,29 @@ def test_a_weight_takes_the_name_of_the_first_module_that_multiplies_by_it(model
     checker.check_model(model, full_check=True)
 
 
+def test_two_weights_of_one_module_have_two_names_and_none_that_is_taken() -> None:
+    model = parser.parse_model(
+        """
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[N, 2] x) => (float[N, 2] y)
+        <float[2, 2] val_1 = {1.0, 2.0, 3.0, 4.0}, float[2, 2] val_2 = {1.0, 2.0, 3.0, 4.0},
+         float[2] other = {0.5, 0.5}>
+        { a = MatMul(x, val_1) b = MatMul(a, val_2) y = Add(b, other) }
+        """
+    )
+    model.graph.initializer[2].name = model.graph.node[2].input[1] = "m.weight"
+    for node in model.graph.node:
+        node.metadata_props.add(key=SCOPES, value="['', 'm', 'linear']")
+    name_by_module(model)
+    assert [tensor.name for tensor in model.graph.initializer] == ["m_2.weight", "m_3.weight", "m.weight"]
+    assert [list(node.input) for node in model.graph.node] == [
+        ["x", "m_2.weight"],
+        ["a", "m_3.weight"],
+        ["b", "m.weight"],
+    ]
+    checker.check_model(model, full_check=True)
+
+
 def test_nothing_that_the_exporter_noted_is_left(model: ModelProto) -> None:
     assert SECRET.encode() in model.SerializeToString()
     name_by_module(model)

@@ -162,7 +162,10 @@ def test_weights_are_int8_per_output_channel_and_nothing_is_int32(chain: Chain, 
         assert stored.ndim == 2
         assert scale.shape == (stored.shape[1],)
         assert {a.name: a.i for a in node.attribute} == {"axis": 1}
-        assert np.abs(stored.astype(int)).max(axis=0).tolist() == [127] * stored.shape[1]
+        # Each output channel fills the range, but for the zero channels that widen a head to what engines fuse.
+        largest = np.abs(stored.astype(int)).max(axis=0)
+        assert set(largest.tolist()) <= {0, 127}
+        assert (largest == 127).sum() >= stored.shape[1] // 2
 
 
 @pytest.mark.parametrize("name", ["qdq", "lowered.qdq"])

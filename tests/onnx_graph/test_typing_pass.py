@@ -185,3 +185,31 @@ def test_an_operator_of_unknown_type_is_refused() -> None:
     model.graph.node.append(helper.make_node("Mystery", ["y"], ["z"], domain="elsewhere"))
     with pytest.raises(BadInput, match="type of z is not known"):
         type_graph(model, half="fp16")
+
+
+@pytest.mark.parametrize("half", ["fp16", "bf16"])
+def test_the_scales_of_a_resize_stay_fp32_and_its_image_does_not(half: str) -> None:
+    """ONNX defines them so; SwinIR's real-world model enlarges by nearest neighbours."""
+    model = parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 1] x) => (float[N, M] y) '
+        "<float[2] scales = {1.0, 2.0}, float[1] w = {3.0}> "
+        '{ large = Resize <mode = "nearest"> (x, , scales) y = Add(large, w) }'
+    )
+    typed = type_graph(model, half=half)
+    checker.check_model(typed, full_check=True)
+    (resize,) = [node for node in typed.graph.node if node.op_type == "Resize"]
+    types = value_types(typed)
+    assert types[resize.input[2]] == TensorProto.FLOAT
+    assert (types[resize.input[0]], types[resize.output[0]]) == (KINDS[half], KINDS[half])
+
+
+@pytest.mark.parametrize(("factor", "casts"), [((1.0, 1.0, 0.0), 2), ((1.0, 2.0, 0.0), 4)])
+def test_zeroing_padded_tokens_needs_no_fp32(factor: tuple[float, ...], casts: int) -> None:
+    model = parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[1, 3, 4] x) => (float[1, 3, 4] y)'
+        "{ a = Relu(x) b = Mul(a, real) y = Relu(b) }"
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float32)[:, None], "real"))
+    typed = type_graph(model, half="fp16")
+    assert sum(node.op_type == "Cast" for node in typed.graph.node) == casts
+    checker.check_model(typed, full_check=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from swin_deploy.parity.distances import EXACT_DB, decisions, distance
+from swin_deploy.parity.distances import EXACT_DB, decisions, distance, worst_of
 
 
 def logits(*rows: tuple[float, ...]) -> np.ndarray:
@@ -127,3 +127,46 @@ def test_every_distance_can_be_written_as_json_and_lies_between_the_marks(
     assert -EXACT_DB <= found.sqnr_db <= EXACT_DB
     assert 0 <= found.agreement <= 1
     assert (found.sqnr_db == EXACT_DB) == bool(np.isfinite(candidate).all() and (candidate == reference).all())
+
+
+# Maps and images
+
+
+def test_maps_are_compared_by_noise_and_have_no_decisions() -> None:
+    wanted = np.full((3, 2, 4, 5), 2.0, np.float32)
+    found = distance(1.1 * wanted, wanted, classes=False)
+    assert found.sqnr_db == pytest.approx(20.0, abs=1e-4)
+    assert (found.images, found.agreement) == (3, None)
+    assert found.max_abs == pytest.approx(0.2)
+
+
+def test_the_ratio_of_maps_is_taken_over_all_images_together_though_they_are_summed_one_by_one() -> None:
+    random = np.random.default_rng(0)
+    wanted = (
+        random.standard_normal((5, 3, 4, 4)).astype(np.float32) * np.float32([1, 10, 100, 0, 1])[:, None, None, None]
+    )
+    seen = wanted + random.standard_normal(wanted.shape).astype(np.float32)
+    maps, flat = distance(seen, wanted, classes=False), distance(seen.reshape(5, -1), wanted.reshape(5, -1))
+    assert maps.sqnr_db == pytest.approx(flat.sqnr_db, abs=1e-9)
+    assert maps.max_abs == flat.max_abs
+
+
+def test_of_several_outputs_the_worst_counts_and_each_is_kept() -> None:
+    wanted = np.ones((2, 3, 4, 4), np.float32)
+    found = worst_of(
+        {
+            name: distance(wanted * np.float32(by), wanted, classes=False)
+            for name, by in (("a", 1.01), ("b", 1.1), ("c", 1))
+        }
+    )
+    assert found.by_output == {"a": pytest.approx(40, abs=1e-3), "b": pytest.approx(20, abs=1e-3), "c": EXACT_DB}
+    assert (found.sqnr_db, found.worst_output) == (found.by_output["b"], "b")
+    assert found.max_abs == pytest.approx(0.1)
+    assert found.to_json()["by_output"]["b"] == found.sqnr_db
+
+
+def test_a_single_output_is_kept_as_it_is() -> None:
+    one = distance(logits((3.0, 4.5)), logits((3.0, 4.0)))
+    assert worst_of({"logits": one}) is one
+    assert one.worst_output is None
+    assert list(one.to_json()) == ["images", "finite", "sqnr_db", "max_abs", "agreement"]

@@ -9,16 +9,30 @@ import numpy as np
 import pytest
 
 from swin_deploy.parity.distances import Distance, distance
-from swin_deploy.parity.gates import GATES, TASK_IMAGES, Gate, GateName, Judgement, Verdict, judge, worst
+from swin_deploy.parity.gates import (
+    GATES,
+    TASK_IMAGES,
+    TASK_PAIRS,
+    Gate,
+    GateName,
+    Judgement,
+    Verdict,
+    judge,
+    worst,
+)
 from swin_deploy.parity.paired_drop import PairedDrop, paired_drop
+from swin_deploy.parity.psnr_drop import PsnrDrop
 
 GOOD = Distance(images=2000, finite=True, sqnr_db=70.0, max_abs=0.01, agreement=1.0)
-GATE = Gate(sqnr_db=60.0, agreement=0.98, task=True)
+GATE = Gate(sqnr_db=60.0, dense_db=50.0, agreement=0.98, psnr_y_db=58.92, task=True)
 NO_DROP = PairedDrop(images=2000, reference_top1=90.0, top1=90.0, lost=0, won=0, drop=0.0, lower=-0.135, upper=0.135)
 
 
 def verdicts(
-    distances: Mapping[int, Distance], drop: PairedDrop | None = None, gate: Gate = GATE, max_drop: float = 1.0
+    distances: Mapping[int, Distance],
+    drop: PairedDrop | PsnrDrop | None = None,
+    gate: Gate = GATE,
+    max_drop: float = 1.0,
 ) -> dict[str, Verdict]:
     return {found.check: found.verdict for found in judge(gate, distances, drop, max_drop)}
 
@@ -49,7 +63,7 @@ def test_the_task_is_gated_for_every_precision_where_images_are_enough() -> None
 
 def test_the_table_cannot_be_changed_by_whoever_imports_it() -> None:
     with pytest.raises(TypeError):
-        GATES[GateName.INT8] = Gate(0, 0, False)  # type: ignore[index]
+        GATES[GateName.INT8] = Gate(0, 0, 0, 0, False)  # type: ignore[index]
 
 
 def test_a_good_artifact_passes_every_check() -> None:
@@ -252,3 +266,93 @@ def test_a_nan_in_the_oracle_is_never_a_pass_whatever_the_order_of_the_batches()
     fine, bad = distance(oracle, oracle), distance(oracle, broken)
     assert verdicts({1: fine, 8: bad})["sqnr"] is Verdict.FAIL
     assert verdicts({1: bad, 8: fine})["sqnr"] is Verdict.FAIL
+
+
+# Dense tasks: no classes, and for restoration PSNR-Y.
+
+DENSE = replace(GOOD, images=8, agreement=None)
+PICTURES = replace(DENSE, psnr_y_db=65.0, picture_share=0.97)
+LOST = PsnrDrop(images=5, reference_db=32.0, db=31.95, drop=0.05, spread=0.02, lower=0.031, upper=0.069)
+
+
+def test_the_thresholds_of_psnr_y_are_what_can_be_seen_of_a_picture() -> None:
+    # 8-bit rounding: 10 log10(12 * 255^2); two grey levels: 20 log10(255 / 2).
+    assert {name: round(gate.psnr_y_db, 2) for name, gate in GATES.items()} == {
+        GateName.FP32: 100,
+        GateName.FP16_NUMERICS: 58.92,
+        GateName.FP16_GRAPH: 58.92,
+        GateName.FP16_ENGINE: 58.92,
+        GateName.BF16: 42.11,
+        GateName.INT8: 40,
+    }
+
+
+def test_a_backbone_is_judged_by_noise_alone() -> None:
+    assert verdicts({1: DENSE, 8: DENSE}) == {"finite": Verdict.PASS, "sqnr": Verdict.PASS}
+    assert verdicts({1: DENSE, 8: replace(DENSE, sqnr_db=49.0)})["sqnr"] is Verdict.FAIL
+
+
+def test_the_worst_output_is_named_where_there_are_several() -> None:
+    several = replace(DENSE, sqnr_db=41.5, by_output={"stage0": 70.0, "stage1": 41.5, "stage2": 66.0})
+    found = judge(GATE, {1: DENSE, 8: several}, None, 1.0)
+    assert found[1].detail == "41.5 dB at batch 8, output stage1, gate 50 dB"
+    assert found[1].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("seen", "verdict"), [(58.92, Verdict.PASS), (58.91, Verdict.FAIL), (-999.0, Verdict.FAIL)])
+@pytest.mark.parametrize("batch", [1, 8])
+def test_psnr_y_is_judged_at_every_batch_at_the_exact_border(seen: float, verdict: Verdict, batch: int) -> None:
+    distances = {**dict.fromkeys((1, 8), PICTURES), batch: replace(PICTURES, psnr_y_db=seen)}
+    found = {one.check: one for one in judge(GATE, distances, None, 0.1)}
+    assert found["psnr-y"].verdict is verdict
+    assert f"at batch {batch}, gate 58.92 dB" in found["psnr-y"].detail
+
+
+@pytest.mark.parametrize(("share", "judged"), [(0.5, True), (0.49, False)])
+def test_psnr_y_is_not_judged_of_outputs_that_are_no_pictures(share: float, judged: bool) -> None:
+    terrible = replace(PICTURES, psnr_y_db=3.0, picture_share=share)
+    assert ("psnr-y" in verdicts({1: PICTURES, 8: terrible})) is judged
+    assert "sqnr" in verdicts({1: PICTURES, 8: terrible})
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "verdict"),
+    [
+        (0.031, 0.1, Verdict.PASS),
+        (0.031, 0.101, Verdict.INCONCLUSIVE),
+        (0.1, 0.2, Verdict.INCONCLUSIVE),
+        (0.101, 0.2, Verdict.FAIL),
+    ],
+)
+def test_the_psnr_drop_is_judged_by_its_bounds(lower: float, upper: float, verdict: Verdict) -> None:
+    drop = replace(LOST, drop=(lower + upper) / 2, lower=lower, upper=upper)
+    assert verdicts({8: PICTURES}, drop, max_drop=0.1)["psnr-y-drop"] is verdict
+
+
+@pytest.mark.parametrize(("images", "judged"), [(TASK_PAIRS - 1, False), (TASK_PAIRS, True)])
+def test_fewer_pairs_than_the_smallest_benchmark_has_do_not_gate(images: int, judged: bool) -> None:
+    terrible = replace(LOST, images=images, drop=5.0, lower=4.0, upper=6.0)
+    assert ("psnr-y-drop" in verdicts({8: PICTURES}, terrible, max_drop=0.1)) is judged
+
+
+def test_an_interval_without_width_is_said_to_bound_nothing() -> None:
+    equal = replace(LOST, drop=0.0, spread=0.0, lower=0.0, upper=0.0)
+    details = {one.check: one.detail for one in judge(GATE, {8: PICTURES}, equal, 0.1)}
+    assert details["psnr-y-drop"] == (
+        "+0.000 dB, the same for each of 5 images, which bounds nothing for others, margin 0.1 dB"
+    )
+    details = {one.check: one.detail for one in judge(GATE, {8: PICTURES}, LOST, 0.1)}
+    assert details["psnr-y-drop"] == "+0.050 dB, one-sided 95 % bounds +0.031 and +0.069, margin 0.1 dB"
+
+
+def test_feature_maps_have_a_gate_of_their_own_and_logits_keep_theirs() -> None:
+    def dense(decibels: float) -> Verdict:
+        entry = Distance(8, True, decibels, 0.1, None, by_output={"stage0": 80.0, "stage1": decibels})
+        return worst(judge(GATE, {1: entry}, None, 1.0))
+
+    assert [dense(50.1), dense(49.9)] == [Verdict.PASS, Verdict.FAIL]
+    logits = Distance(8, True, 55.0, 0.1, 1.0)
+    assert worst(judge(GATE, {1: logits}, None, 1.0)) is Verdict.FAIL
+    # Only FP16 in PyTorch and as a graph is judged otherwise.
+    other = {name for name, gate in GATES.items() if gate.dense_db != gate.sqnr_db}
+    assert other == {GateName.FP16_NUMERICS, GateName.FP16_GRAPH}

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration, Task, task_to_json
 from swin_deploy.manifest import Manifest, Row, StepRecord
 from swin_deploy.parity.distances import EXACT_DB, Distance
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import Measurement
 from swin_deploy.parity.paired_drop import PairedDrop
+from swin_deploy.parity.psnr_drop import PsnrDrop
 from swin_deploy.report.markdown import markdown_report
 
 GOLDEN = Path(__file__).with_name("example_run.md")
@@ -66,7 +68,7 @@ def example_run() -> Manifest:
     """One row of each verdict, a skipped stage, a subset, and a cell with a bar in it."""
     passed = judgement("sqnr", Verdict.PASS, "63.0 dB at batch 32, gate 60 dB")
     return Manifest(
-        recipe={"batch": list(BATCHES), "max_drop": 1.0},
+        recipe={"batch": list(BATCHES), "max_drop": 1.0, "max_psnr_drop": 0.1},
         target="rtx",
         machine={"system": "Linux x86_64", "gpu": "no GPU"},
         checkpoint={"file": "swin.safetensors", "sha256": "1" * 64, "classes": ["cat", "dog"]},
@@ -75,8 +77,12 @@ def example_run() -> Manifest:
             "source": "images.npz",
             "images": 2000,
             "labelled": True,
+            "pictures": False,
+            "remark": "",
+            "task": task_to_json(Classifier(2)),
+            "output_bytes": 8,
             "fingerprint": "2" * 64,
-            "preprocess": {"height": 64, "width": 64},
+            "preprocess": {"height": 64, "width": 64, "channels": 3},
         },
         steps=(
             step(
@@ -164,6 +170,44 @@ def example_run() -> Manifest:
         verdict="FAIL: bf16 did not pass its gate",
         seconds=12.5,
     )
+
+
+def dense_run(task: Task | None, measured: Measurement, *, images: int = 8, pictures: bool = False) -> Manifest:
+    """An oracle and one gated artifact of a network without classes."""
+    manifest = example_run()
+    evaluation = {
+        **manifest.evaluation,
+        "kind": "images" if pictures else "synthetic",
+        "images": images,
+        "labelled": False,
+        "pictures": pictures,
+        "task": None if task is None else task_to_json(task),
+    }
+    rows = (
+        Row("oracle", "torch", None, Verdict.INFO, measurement=replace(measured, parent=None).to_json()),
+        Row("graph", "onnxruntime", "fp16-graph", Verdict.PASS, measurement=measured.to_json()),
+    )
+    steps = (step("reference", "load", "checkpoint", rows[0]), step("fp16", "cast", "fp32", rows[1]))
+    return replace(manifest, evaluation=evaluation, steps=steps, status=0, verdict="PASS")
+
+
+def backbone_run(*, images: int = 8) -> Manifest:
+    """A backbone of three stages whose second is the worst, at the smallest batch."""
+    distances = {
+        size: Distance(count, True, 61.0 + place, 0.01, None, {"stage1": 70.0, "stage2": 61.0 + place, "stage3": 75.25})
+        for place, (size, count) in enumerate(((1, 2), (8, 8), (32, 8)))
+    }
+    return dense_run(Backbone((1, 2, 3), True), Measurement(distances, distances[8], None), images=images)
+
+
+def restoration_run(drop: PsnrDrop | None = None) -> Manifest:
+    """A network of scale 2, with pairs where there is a drop."""
+    distances = {size: Distance(8, True, 62.0, 0.01, None, {}, 66.0 + size / 8, 0.98) for size in BATCHES}
+    measured = Measurement(distances, distances[8], drop)
+    return dense_run(Restoration(2, "pixelshuffle"), measured, pictures=drop is not None)
+
+
+LOST = PsnrDrop(8, 32.1, 32.085, 0.015, 0.01, 0.008, 0.022)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,17 @@ import pytest
 from swin_deploy.manifest import Manifest
 from swin_deploy.parity.distances import EXACT_DB
 from swin_deploy.parity.gates import Verdict
-from swin_deploy.report.ledger import COLUMNS, LedgerLine, decibels, ledger
-from tests.report.example_run import example_run, measurement, step
+from swin_deploy.report.ledger import LedgerLine, columns, decibels, ledger
+from tests.report.example_run import (
+    LOST,
+    backbone_run,
+    example_run,
+    measurement,
+    restoration_run,
+    step,
+)
+
+COLUMNS = ("artifact", "measured as", "verdict", "SQNR dB", "agree %", "top-1 %", "drop (95 % bound)", "size", "time")
 
 CELL = {name: place for place, name in enumerate(COLUMNS)}
 
@@ -52,6 +61,10 @@ def test_every_row_and_every_skipped_stage_has_a_line_with_all_columns() -> None
         "fp16-engine",
     ]
     assert {len(line.cells) for line in found} == {len(COLUMNS)}
+
+
+def test_a_classifier_has_the_columns_of_its_accuracy() -> None:
+    assert columns(example_run()) == COLUMNS
 
 
 def test_a_verdict_stands_as_it_was_found() -> None:
@@ -139,3 +152,54 @@ def test_a_run_without_steps_has_no_lines() -> None:
 
 def test_a_step_without_a_view_has_no_line_and_claims_nothing() -> None:
     assert ledger(replace(example_run(), steps=(step("x", "cast", "y"),))) == ()
+
+
+# Networks without classes
+
+
+def cells_of(manifest: Manifest) -> dict[str, str]:
+    """The cells of the gated artifact, by column."""
+    assert {len(line.cells) for line in ledger(manifest)} == {len(columns(manifest))}
+    return dict(zip(columns(manifest), ledger(manifest)[1].cells, strict=True))
+
+
+def test_a_backbone_shows_the_lowest_ratio_of_all_outputs_and_batches_and_no_accuracy() -> None:
+    assert columns(backbone_run()) == ("artifact", "measured as", "verdict", "SQNR dB", "size", "time")
+    assert cells_of(backbone_run())["SQNR dB"] == "61.0"
+
+
+def test_a_network_of_an_unknown_task_has_the_columns_of_a_backbone() -> None:
+    manifest = backbone_run()
+    unknown = replace(manifest, evaluation={**manifest.evaluation, "task": None})
+    assert columns(unknown) == columns(manifest)
+    assert cells_of(unknown)["SQNR dB"] == "61.0"
+
+
+def test_a_subset_is_said_beside_the_ratio_where_there_is_no_other_cell() -> None:
+    assert cells_of(backbone_run(images=20))["SQNR dB"] == "61.0 of 8"
+
+
+def test_a_restoration_shows_psnr_y_against_the_oracle_and_against_pictures() -> None:
+    found = cells_of(restoration_run(LOST))
+    assert found["PSNR-Y dB"] == "66.1"  # the lowest of 66.125, 67 and 70
+    assert (found["to pictures dB"], found["drop dB (95 % bound)"]) == ("32.085", "+0.015 (< +0.022)")
+    oracle = dict(zip(columns(restoration_run(LOST)), ledger(restoration_run(LOST))[0].cells, strict=True))
+    assert (oracle["SQNR dB"], oracle["PSNR-Y dB"], oracle["drop dB (95 % bound)"]) == ("-", "-", "-")
+
+
+def test_without_pictures_a_restoration_has_no_figure_against_them() -> None:
+    found = cells_of(restoration_run())
+    assert (found["PSNR-Y dB"], found["to pictures dB"], found["drop dB (95 % bound)"]) == ("66.1", "NOT MEASURED", "-")
+
+
+def test_a_drop_without_spread_is_not_shown_as_a_bound() -> None:
+    equal = replace(LOST, drop=0.0, spread=0.0, lower=0.0, upper=0.0)
+    assert cells_of(restoration_run(equal))["drop dB (95 % bound)"] == "+0.000 (no spread)"
+    single = replace(LOST, images=1, spread=0.0, lower=None, upper=None)
+    assert cells_of(restoration_run(single))["drop dB (95 % bound)"] == "+0.015 (no spread)"
+
+
+def test_a_skipped_stage_of_a_dense_network_has_all_cells_too() -> None:
+    manifest = backbone_run()
+    skipped = replace(manifest, steps=(*manifest.steps, step("compiled", "compile", "x", skipped="no g++")))
+    assert ledger(skipped)[-1].cells == ("compiled", "compile", "SKIPPED", "-", "-", "-")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from swin_deploy.report.ledger import COLUMNS
+from swin_deploy.report.ledger import columns
 from swin_deploy.report.markdown import markdown_report
-from tests.report.example_run import GOLDEN, example_run
+from tests.report.example_run import GOLDEN, LOST, backbone_run, example_run, restoration_run
 from tests.report.test_ledger import unlabelled
 
 REPORT = markdown_report(example_run())
@@ -34,7 +34,7 @@ def test_each_table_row_has_as_many_cells_as_its_head() -> None:
     assert len(tables) == 2
     for table in tables:
         assert len({len(cells(row)) for row in table.splitlines()}) == 1
-    assert len(cells(tables[0].splitlines()[0])) == len(COLUMNS)
+    assert len(cells(tables[0].splitlines()[0])) == len(columns(example_run()))
 
 
 def test_what_was_skipped_is_listed_with_its_reason_and_nowhere_passed() -> None:
@@ -49,7 +49,7 @@ def test_a_bar_in_a_text_does_not_break_the_table() -> None:
     manifest = example_run()
     odd = replace(manifest, steps=(replace(manifest.steps[2], artifact="a|b"),))
     row = next(line for line in markdown_report(odd).splitlines() if line.startswith("| a\\|b "))
-    assert len(cells(row)) == len(COLUMNS)
+    assert len(cells(row)) == len(columns(example_run()))
 
 
 def test_synthetic_images_are_named_so_and_accuracy_is_not_measured() -> None:
@@ -89,9 +89,36 @@ def test_long_facts_are_left_to_the_manifest() -> None:
 def test_machine_and_preprocessing_are_told() -> None:
     found = section(REPORT, "Machine")
     assert "- gpu: no GPU" in found
-    assert '- preprocessing: {"height": 64, "width": 64}' in found
+    assert '- preprocessing: {"height": 64, "width": 64, "channels": 3}' in found
 
 
 def test_a_run_without_anything_skipped_has_no_such_section() -> None:
     manifest = example_run()
     assert "Not shown" not in markdown_report(replace(manifest, steps=manifest.steps[2:3]))
+
+
+def test_the_ratio_of_every_scale_is_told_the_lowest_of_its_batches() -> None:
+    report = markdown_report(backbone_run())
+    found = section(report, "SQNR of each output, dB")
+    assert "| artifact | measured as | stage1 | stage2 | stage3 |" in found
+    assert "| fp16 | graph | 70.0 | 61.0 | 75.2 |" in found
+    assert "reference" not in found
+    assert "SQNR of each output" not in REPORT  # a classifier has one
+
+
+def test_each_table_of_a_dense_run_has_as_many_cells_as_its_head_and_none_of_classes() -> None:
+    for manifest in (backbone_run(), restoration_run(LOST)):
+        report = markdown_report(manifest)
+        tables = [block for block in report.split("\n\n") if block.startswith("|")]
+        assert len(tables) >= 2
+        for table in tables:
+            assert len({len(cells(row)) for row in table.splitlines()}) == 1
+        assert "agree %" not in report
+        assert "top-1" not in report
+
+
+def test_the_measures_of_a_restoration_are_explained() -> None:
+    report = markdown_report(restoration_run(LOST))
+    assert "PSNR-Y margin 0.1 dB" in report
+    assert "SwinIR's evaluation" in report
+    assert "SwinIR" not in markdown_report(backbone_run())

@@ -9,8 +9,8 @@ import torch
 
 from swin_deploy.errors import GateFailed
 from swin_deploy.model import fold as fold_module
-from swin_deploy.model.deployment import open_deployment
 from swin_deploy.model.fold import PROOF_BOUND, FoldProof
+from swin_deploy.model.forms import open_deployment
 from swin_deploy.model.layout import token_layout
 from swin_deploy.stages.fold import Fold
 from tests.chain import Chain, decibels, random_images

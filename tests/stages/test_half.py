@@ -9,7 +9,7 @@ import torch
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.errors import BadInput, UsageFault
-from swin_deploy.model.deployment import open_deployment, save_deployment
+from swin_deploy.model.forms import open_deployment, save_deployment
 from swin_deploy.stages.half import Half
 from tests.chain import Chain, decibels, random_images
 

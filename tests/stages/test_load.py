@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from swin_deploy.artifact import Artifact
-from swin_deploy.checkpoint.load import open_reference
 from swin_deploy.errors import BadInput
+from swin_deploy.model.forms import open_reference
 from swin_deploy.stages.load import Load
 from tests.chain import Chain
 
@@ -47,7 +47,7 @@ def test_a_fact_that_no_tensor_holds_is_asked_for(chain: Chain, tmp_path: Path) 
 
 
 def test_options_state_what_no_tensor_holds(chain: Chain, tmp_path: Path) -> None:
-    stage = Load(image_size=(28, 28), window=(7, 7), pretrained_window=(7, 7))
+    stage = Load(image_size=(28, 28), window=(7, 7), pretrained_window=((7, 7),))
     stage.run(alone(chain, tmp_path), tmp_path / "out.safetensors")
     assert open_reference(tmp_path / "out.safetensors").spec == chain.spec
 

@@ -15,9 +15,11 @@ from calib.images import open_images
 from calib.ranges import RangesTable
 from calib.synthetic import structured_images
 from swin_deploy.artifact import Artifact, Format, Precision
+from swin_deploy.backends import onnxruntime
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.errors import BadInput
 from swin_deploy.onnx_graph.linears import linears
+from swin_deploy.stages import quantize
 from swin_deploy.stages.quantize import Quantize
 from tests.chain import PREPROCESS, Chain, decibels, random_images
 
@@ -109,6 +111,30 @@ def test_an_unknown_method_is_refused_and_the_known_ones_are_named(v1: Chain) ->
 def test_an_empty_calibration_batch_is_refused(v1: Chain) -> None:
     with pytest.raises(BadInput, match="batch of 0"):
         Quantize(v1.images, PREPROCESS, batch=0)
+
+
+def test_a_step_holds_no_more_images_than_its_memory(v1: Chain, tmp_path: Path, monkeypatch) -> None:
+    """One image of a dense network may have a GiB of activations, and 32 of them be no machine's."""
+    steps: list[int] = []
+    whole = onnxruntime.tensors_of
+
+    def watched(path, names, batches):
+        for found in whole(path, names, batches):
+            steps.append(len(next(iter(found.values()))))
+            yield found
+
+    monkeypatch.setattr(onnxruntime, "tensors_of", watched)
+    stage, parent = Quantize(v1.images, PREPROCESS, "min-max"), v1.artifact("simplified")
+    wide = stage.run(parent, tmp_path / "wide.onnx").facts["calibration"]
+    assert steps == [1, 24]  # the first says how large one image is
+    (first,) = whole(parent.path, list(wide["amax"]), [PREPROCESS.batch([v1.images[0]])])
+    each = sum(values.nbytes for values in first.values())
+    for room, wanted in ((7 * each, [7, 7, 7, 3]), (each - 1, [1] * 24)):
+        steps.clear()
+        monkeypatch.setattr(quantize, "STEP_BYTES", room)
+        narrow = stage.run(parent, tmp_path / "narrow.onnx").facts["calibration"]
+        assert steps[1:] == wanted
+        assert narrow["amax"] == pytest.approx(wide["amax"], rel=1e-5)
 
 
 def test_images_of_another_size_than_the_graphs_are_refused(v1: Chain, tmp_path: Path) -> None:

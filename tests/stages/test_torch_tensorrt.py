@@ -15,9 +15,11 @@ from swin_deploy.backends import torch_tensorrt as backend
 from swin_deploy.backends.torch_tensorrt import Partition, TorchTensorRTResult
 from swin_deploy.checkpoint.load import load_checkpoint
 from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
+from swin_deploy.checkpoint.task import Classifier
 from swin_deploy.errors import BadInput, EnvironmentFault, UsageFault
-from swin_deploy.model.deployment import DeploymentSwin, save_deployment
+from swin_deploy.model.deployment import DeploymentSwin
 from swin_deploy.model.fold import fold
+from swin_deploy.model.forms import save_deployment
 from swin_deploy.stages.torch_tensorrt import TorchTensorRT
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
@@ -30,7 +32,7 @@ SPEC = SwinSpec(
     patch=2,
     channels=3,
     stages=(StageSpec(depth=1, dim=16, heads=2, window=(7, 7), mlp_dim=32),),
-    classes=5,
+    task=Classifier(5),
 )
 
 
@@ -89,8 +91,9 @@ def test_the_engine_is_written_and_what_was_counted_is_reported(
     out = tmp_path / "out.plan"
     produced = TorchTensorRT(Precision.FP16, batch=(1, 2, 4)).run(deployment(tmp_path), out)
     assert out.read_bytes() == b"engine"
-    assert asked == [((1, 3, 14, 14), torch.float32, False, {"batch": (1, 2, 4)})]
+    assert asked == [((1, 3, 14, 14), torch.float32, False, {"outputs": ("logits",), "batch": (1, 2, 4)})]
     assert produced.facts["engines"] == 1
+    assert produced.facts["outputs"] == ["logits"]
     assert produced.facts["engine_operators"] == 42
     assert produced.facts["fallback_operators"] == {}
     assert produced.facts["messages"] == ["a warning"]
@@ -114,7 +117,7 @@ def test_the_demo_model_becomes_one_fp16_engine_with_nothing_left_to_pytorch(tmp
     else:  # the trained V2 is not in the repository: the same architecture
         shapes = ((2, 64, 2), (6, 128, 4), (2, 256, 8))
         stages = tuple(StageSpec(depth, dim, heads, (7, 7), 4 * dim, (7, 7)) for depth, dim, heads in shapes)
-        parent = deployment(tmp_path, spec=SwinSpec("v2", (56, 56), 2, 3, stages, 10))
+        parent = deployment(tmp_path, spec=SwinSpec("v2", (56, 56), 2, 3, stages, Classifier(10)))
     out = tmp_path / "out.plan"
     seen = run_with_fakes(
         f"""
