@@ -31,7 +31,7 @@ def command(
 ) -> int:
     """Judge ARTIFACT, a file that `build` left in a run's folder, by the gate of its precision.
 
-    The oracle is the run's reference.safetensors. A skipped run (no GPU for an engine) ends with status 3.
+    The oracle is the run's own reference. A skipped run (no GPU for an engine) ends with status 3.
     """
     from cli.console import ProgressListener, print_ledger, progress_console
     from swin_deploy.validation import validate

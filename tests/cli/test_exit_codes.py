@@ -144,7 +144,7 @@ def test_usage_ends_with_2_and_names_the_option(arguments: list[str], word: str)
 
 
 def test_an_image_size_that_does_not_fit_ends_with_5_and_says_which_would() -> None:
-    refused(swin_deploy("inspect", EXAMPLE, "--image-size", "60"), 5, "60", "multiple")
+    refused(swin_deploy("inspect", EXAMPLE, "--image-size", "61"), 5, "61", "multiple")
 
 
 def test_a_target_that_is_not_installed_ends_with_3(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -47,7 +47,8 @@ def test_a_fact_that_no_tensor_holds_is_asked_for(chain: Chain, tmp_path: Path) 
 
 
 def test_options_state_what_no_tensor_holds(chain: Chain, tmp_path: Path) -> None:
-    stage = Load(image_size=(28, 28), window=(7, 7), pretrained_window=((7, 7),))
+    trained = ((7, 7),) if chain.spec.family == "v2" else None
+    stage = Load(image_size=(28, 28), window=(7, 7), pretrained_window=trained)
     stage.run(alone(chain, tmp_path), tmp_path / "out.safetensors")
     assert open_reference(tmp_path / "out.safetensors").spec == chain.spec
 
