@@ -75,9 +75,7 @@ def test_the_gates_it_names_are_the_gates_in_force() -> None:
 def test_its_options_exist() -> None:
     from cli.build import command
 
-    known = {
-        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-    }
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     named = set(re.findall(r"`(--[a-z0-9-]+)", README))
     assert named <= known, named - known
 
