@@ -41,7 +41,7 @@ class KeyTable:
         if found is None:
             raise BadInput(
                 f"{self.origin}: key {key} is missing{self._nearest(key)}",
-                needed="the complete state_dict of a Swin classifier",
+                needed="the complete state_dict of the whole network",
                 do=_MEND,
             )
         if len(found) != rank or 0 in found:

@@ -136,6 +136,10 @@ def load_checkpoint(
         attention=attention,
         image_range=image_range,
     )
+    if hints.attention != "window":
+        from swin_deploy.model.variants.registry import find_variant
+
+        find_variant(hints.attention)  # now, so that a name that is not there ends a dry run too
     table = KeyTable(str(path), {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     chosen, why = _dialect(table, dialect)
     layout = chosen.layout(table, hints)

@@ -46,7 +46,7 @@ _SWIN_LIKE = re.compile(r"\.\d+\..*(relative_position_bias_table|logit_scale)$")
 _PARTS = frozenset(
     {
         "bbox_head", "classifier", "cls_head", "conv_last", "decode_head", "decoder", "fc", "fc_norm", "head", "heads",
-        "layernorm", "neck", "norm", "patch_embed", "upsample",
+        "hidden_states_norms", "layernorm", "neck", "norm", "patch_embed", "upsample",
     }
 )  # fmt: skip
 

@@ -335,3 +335,11 @@ def test_pretrained_windows_for_another_number_of_stages_are_refused(tmp_path: P
         load_checkpoint(path, image_size=(56, 56), pretrained_window=((7, 7),) * count)
     explained(caught, f"{count} pretrained windows", "3 stages")
     load_checkpoint(path, image_size=(56, 56), pretrained_window=((7, 7),) * 3)
+
+
+def test_an_attention_that_is_not_there_is_refused_when_the_checkpoint_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.safetensors", weights("v1"))
+    with pytest.raises(BadInput) as caught:
+        load_checkpoint(path, attention="nonsense")
+    explained(caught, "--attention nonsense", "linformer")
+    assert load_checkpoint(path).reading.spec.attention == "window"
