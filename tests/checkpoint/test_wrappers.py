@@ -262,7 +262,17 @@ def test_two_networks_are_a_choice_that_nobody_makes_here(beside: dict[str, Tens
     assert same(taken(state), state)
 
 
-@pytest.mark.parametrize("part", ["head.weight", "fc.bias", "norm.weight", "classifier.1.weight", "decode_head.conv"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "head.weight",
+        "fc.bias",
+        "norm.weight",
+        "classifier.1.weight",
+        "decode_head.conv",
+        "hidden_states_norms.0.weight",
+    ],
+)
 def test_a_part_of_the_network_outside_its_prefix_is_never_left_out_silently(part: str) -> None:
     state = {**under("model.", PLAIN), part: torch.zeros(1)}
     refused(state, f"`model.` holds a Swin, and {part} beside it", "with its head")
