@@ -28,7 +28,7 @@ from swin_deploy.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FileContents", "read_checkpoint_file", "read_tensors"]
+__all__ = ["FileContents", "read_checkpoint_file"]
 
 _PICKLED = frozenset({".pth", ".pt", ".bin", ".ckpt", ".tar"})  # `.tar`: timm's model_best.pth.tar is a pickle
 _NEEDED = "a checkpoint file: .safetensors, or .pth/.pt/.bin/.ckpt/.pth.tar with plain tensors"
@@ -100,11 +100,6 @@ class _InertList:
 
     def __new__(cls, *_args: object) -> list[object]:  # type: ignore[misc]
         return []
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of `read_checkpoint_file`."""
-    return read_checkpoint_file(path).tensors
 
 
 def read_checkpoint_file(path: Path, *, ema: bool | None = None, wanted: Collection[str] | None = None) -> FileContents:

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from swin_deploy.checkpoint.pickled_names import foreign_names
-from swin_deploy.checkpoint.tensors import FileContents, read_checkpoint_file, read_tensors
+from swin_deploy.checkpoint.tensors import FileContents, read_checkpoint_file
 from swin_deploy.errors import BadInput
 from tests.checkpoint.timm_files import explained
 
@@ -85,6 +85,10 @@ class Filled:
 
 
 PATH_MODULE = type(Path()).__module__
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    return read_checkpoint_file(path).tensors
 
 
 def made(monkeypatch: pytest.MonkeyPatch, name: str) -> type:
