@@ -6,7 +6,7 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from swin_deploy.checkpoint.facts import BIAS_TABLE, Facts, StageFacts, size_text
+from swin_deploy.checkpoint.facts import BIAS_TABLE, Facts, StageFacts, offsets, size_text
 from swin_deploy.checkpoint.keys import Shape
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.checkpoint.task import Backbone, Classifier
@@ -31,9 +31,10 @@ def canonical_tensors(facts: Facts, spec: SwinSpec, stages: tuple[StageFacts, ..
     own: dict[str, Shape] = {}
     tables = {}
     for name, shape in expected.items():
-        if name.endswith(BIAS_TABLE) and (found := stages[int(name.split(".")[1])].table) is not None:
-            tables[name] = found
-            shape = ((2 * found[0] - 1) * (2 * found[1] - 1), shape[1])
+        stored = _stored_table(name, stages)
+        if stored is not None:
+            tables[name] = stored
+            shape = (offsets(stored), shape[1])
         sources = _present(facts, name)
         for key in sources:
             if key is not None:
@@ -67,11 +68,17 @@ def _expected(facts: Facts, spec: SwinSpec, stages: tuple[StageFacts, ...]) -> d
 
 def _shared(facts: Facts, name: str, shape: Shape, stages: tuple[StageFacts, ...]) -> bool:
     """Whether a tensor of the window's attention is in the checkpoint of another one, in the same shape."""
-    if name.endswith(BIAS_TABLE) and (found := stages[int(name.split(".")[1])].table) is not None:
-        shape = ((2 * found[0] - 1) * (2 * found[1] - 1), shape[1])
+    stored = _stored_table(name, stages)
+    if stored is not None:
+        shape = (offsets(stored), shape[1])
     keys = facts.layout.sources(name)
     wanted = (shape[0] // len(keys), *shape[1:])
     return all(tuple(facts.table.shapes.get(key, ())) == wanted for key in keys if key is not None)
+
+
+def _stored_table(name: str, stages: tuple[StageFacts, ...]) -> Size | None:
+    """The window of a bias table as it is stored; `None` for any other tensor."""
+    return stages[int(name.split(".")[1])].table if name.endswith(BIAS_TABLE) else None
 
 
 def _present(facts: Facts, name: str) -> tuple[str | None, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from swin_deploy.checkpoint.facts import Facts, StageFacts, size_text
+from swin_deploy.checkpoint.facts import Facts, StageFacts, offsets, size_text
 from swin_deploy.checkpoint.hints import ArchitectureHints
 from swin_deploy.checkpoint.spec import SwinSpec
 from swin_deploy.errors import BadInput
@@ -57,9 +57,7 @@ def _v1_window(facts: Facts, draft: SwinSpec, stages: tuple[StageFacts, ...], in
     tables = [stage.table for stage in stages if stage.table is not None]
     largest = max(tables, key=lambda size: size[0] * size[1])
     if index == 0:
-        facts.evidence.append(
-            f"window {found[0]}x{found[1]}: bias table of {(2 * found[0] - 1) * (2 * found[1] - 1)} rows"
-        )
+        facts.evidence.append(f"window {found[0]}x{found[1]}: bias table of {offsets(found)} rows")
     if stated is not None and not hints.window_option and rule.clip == "never" and stated != found:
         raise _contradicted(origin, found, stated, hints)
     if hints.window_option and stated is not None:
@@ -139,7 +137,7 @@ def _v2_windows(facts: Facts, draft: SwinSpec, stages: tuple[StageFacts, ...], i
         in_force = _in_force(facts, draft, index, window)
         # Coordinates normalised by the window itself are so again when the window is clipped to a smaller map.
         itself = found.normaliser == found.table
-        if hints.pretrained_window is not None and facts.hints.source.find("--pretrained-window") >= 0:
+        if hints.pretrained_window is not None and hints.pretrained_option:
             return window, _stated(hints.pretrained_window, index, in_force, window, facts)
         return window, in_force if itself else found.normaliser
     stated = hints.window_of(index)
@@ -186,7 +184,7 @@ def _v2_table_window(facts: Facts, draft: SwinSpec, stages: tuple[StageFacts, ..
 def _stated(entries: tuple[Size, ...], index: int, in_force: Size, window: Size, facts: Facts) -> Size:
     """The normalising window of a stage as it is stated."""
     count = facts.stages()
-    asked = "--pretrained-window" in facts.hints.source
+    asked = facts.hints.pretrained_option
     if 1 < len(entries) < count or (asked and len(entries) > count):  # timm's default has four for any number
         raise BadInput(
             f"{facts.table.origin}: {len(entries)} pretrained windows are stated, and there are {count} stages",

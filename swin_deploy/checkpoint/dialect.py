@@ -19,7 +19,7 @@ from swin_deploy.checkpoint.spec import Family, SwinSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Dialect", "Layout", "Reading", "Sources", "renamed"]
+__all__ = ["Dialect", "Layout", "Reading", "Sources", "renamed", "split_bias"]
 
 # Their keys that make up one canonical tensor, joined along the first axis; `None` stands for zeros.
 Sources = tuple[str | None, ...]
@@ -84,6 +84,12 @@ class Dialect(Protocol):
             BadInput: the dialect is known, and this model of it is not supported; the message says what is missing.
         """
         ...
+
+
+def split_bias(key: str) -> Sources:
+    """The keys of `key`, one tensor; of a V2's qkv bias those of query and value, the only ones there are."""
+    stem, found, _ = key.partition("qkv.bias")
+    return (stem + "q_bias", None, stem + "v_bias") if found else (key,)
 
 
 def renamed(name: str, rules: Sequence[tuple[str, str]]) -> str:

@@ -15,7 +15,7 @@ from swin_deploy.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BIAS_TABLE", "Facts", "StageFacts", "size_text", "stage_facts"]
+__all__ = ["BIAS_TABLE", "Facts", "StageFacts", "offsets", "size_text", "stage_facts"]
 
 Size = tuple[int, int]
 BIAS_TABLE = "attn.relative_position_bias_table"
@@ -140,10 +140,10 @@ def _table_window(facts: Facts, index: int, rows: int) -> Size:
         tokens = math.isqrt(len(flat))
         if columns and tokens % columns == 0:
             found = tokens // columns, columns
-            if _offsets(found) == rows:
+            if offsets(found) == rows:
                 return found
     clipped = _clipped_as_stated(facts, index)
-    if clipped is not None and _offsets(clipped) == rows:
+    if clipped is not None and offsets(clipped) == rows:
         return clipped
     side = (math.isqrt(rows) + 1) // 2
     if (2 * side - 1) ** 2 == rows:
@@ -151,7 +151,7 @@ def _table_window(facts: Facts, index: int, rows: int) -> Size:
     stated = facts.hints.window_of(index)
     if stated is not None:
         candidates = [(a, b) for a in range(1, stated[0] + 1) for b in range(1, stated[1] + 1)]
-        fitting = [pair for pair in candidates if _offsets(pair) == rows]
+        fitting = [pair for pair in candidates if offsets(pair) == rows]
         if stated in fitting or len(fitting) == 1:
             return stated if stated in fitting else fitting[0]
     raise BadInput(
@@ -161,7 +161,7 @@ def _table_window(facts: Facts, index: int, rows: int) -> Size:
     )
 
 
-def _offsets(window: Size) -> int:
+def offsets(window: Size) -> int:
     """How many offsets there are between tokens of a window."""
     return (2 * window[0] - 1) * (2 * window[1] - 1)
 

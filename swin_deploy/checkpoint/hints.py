@@ -52,6 +52,11 @@ class ArchitectureHints:
         """That a fact was stated nowhere, as the end of a sentence."""
         return f"{self.source} states it" if self.source == _NOTHING else f"{self.source} does not state it"
 
+    @property
+    def pretrained_option(self) -> bool:
+        """Whether the pretrained window was given as an option, which `source` names."""
+        return "--pretrained-window" in self.source
+
     def window_of(self, stage: int) -> Size | None:
         """The configured window of a stage, `None` where it is not stated."""
         if self.stage_windows is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from swin_deploy.checkpoint.bias_tables import resize_bicubic
 from swin_deploy.checkpoint.detector import backbone_prefix, output_norms, read_backbone
-from swin_deploy.checkpoint.dialect import Layout, Sources, renamed
+from swin_deploy.checkpoint.dialect import Layout, Sources, renamed, split_bias
 from swin_deploy.checkpoint.hints import ArchitectureHints
 from swin_deploy.checkpoint.keys import KeyTable
 
@@ -58,10 +58,7 @@ class Microsoft:
             if found := re.match(r"stages\.(\d+)\.merge\.(.*)", name):
                 return (f"{prefix}layers.{int(found[1]) - 1}.downsample.{found[2]}",)
             theirs = prefix + renamed(name, _RULES)
-            if v2 and theirs.endswith("attn.qkv.bias"):  # V2 has biases for query and value alone
-                stem = theirs.removesuffix("qkv.bias")
-                return stem + "q_bias", None, stem + "v_bias"
-            return (theirs,)
+            return split_bias(theirs) if v2 else (theirs,)
 
         # A classifier's stages have no norms of their own. Its plain features are those of the code that trained it.
         rule = "microsoft-dense" if output_norms(table) else "microsoft"

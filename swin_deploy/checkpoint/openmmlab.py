@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from swin_deploy.checkpoint.architecture import read_swin
 from swin_deploy.checkpoint.bias_tables import resize_bicubic, resize_geometric_cubic
 from swin_deploy.checkpoint.detector import backbone_prefix, output_norms, read_backbone
-from swin_deploy.checkpoint.dialect import Layout, Reading, Sources, renamed
+from swin_deploy.checkpoint.dialect import Layout, Reading, Sources, renamed, split_bias
 from swin_deploy.checkpoint.hints import ArchitectureHints
 from swin_deploy.checkpoint.keys import KeyTable
 
@@ -65,10 +65,7 @@ class OpenMMLab:
             if found := re.match(r"stages\.(\d+)\.merge\.(.*)", name):
                 return (f"{prefix}stages.{int(found[1]) - (not at_start)}.downsample.{found[2]}",)
             theirs = prefix + renamed(name, _RULES)
-            if v2 and theirs.endswith("w_msa.qkv.bias"):  # V2 has biases for query and value alone
-                stem = theirs.removesuffix("qkv.bias")
-                return stem + "q_bias", None, stem + "v_bias"
-            return (theirs,)
+            return split_bias(theirs) if v2 else (theirs,)
 
         def arrange(name: str, tensor: Tensor) -> Tensor:
             if name.endswith(".merge.reduction.weight") or (not v2 and ".merge.norm." in name):

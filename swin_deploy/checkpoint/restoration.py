@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from swin_deploy.checkpoint.canonical import canonical_tensors
 from swin_deploy.checkpoint.configured_windows import whole_spec
-from swin_deploy.checkpoint.dialect import Layout, Reading, Sources, renamed
+from swin_deploy.checkpoint.dialect import Layout, Reading, Sources, renamed, split_bias
 from swin_deploy.checkpoint.facts import Facts, StageFacts, stage_facts
 from swin_deploy.checkpoint.hints import ArchitectureHints
 from swin_deploy.checkpoint.keys import KeyTable
@@ -223,10 +223,7 @@ def _original(family: Family, table: KeyTable) -> Layout:
 
     def sources(name: str) -> Sources:
         theirs = renamed(name, (*rules, *_BLOCK, *convs))
-        if family == "v2" and theirs.endswith("attn.qkv.bias"):  # V2 has biases for query and value alone
-            stem = theirs.removesuffix("qkv.bias")
-            return stem + "q_bias", None, stem + "v_bias"
-        return (theirs,)
+        return split_bias(theirs) if family == "v2" else (theirs,)
 
     parts = _Parts(end, upsampler, kinds[0], kinds[1], "restoration")
     return Layout(family, (parts.rule, parts.rule), sources, read=partial(_read, parts=parts))

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from swin_deploy.checkpoint.bias_tables import resize_geometric
-from swin_deploy.checkpoint.dialect import Layout, Sources, renamed
+from swin_deploy.checkpoint.dialect import Layout, Sources, renamed, split_bias
 from swin_deploy.checkpoint.hints import ArchitectureHints
 from swin_deploy.checkpoint.keys import KeyTable
 
@@ -48,10 +48,7 @@ class Timm:
 
         def sources(name: str) -> Sources:
             theirs = re.sub(r"^layers\.", prefix, renamed(name, _RULES))
-            if v2 and theirs.endswith("attn.qkv.bias"):  # V2 has biases for query and value alone
-                stem = theirs.removesuffix("qkv.bias")
-                return stem + "q_bias", None, stem + "v_bias"
-            return (theirs,)
+            return split_bias(theirs) if v2 else (theirs,)
 
         return Layout("v2" if v2 else "v1", ("timm", "timm"), sources, resize_table=None if v2 else resize_geometric)
 

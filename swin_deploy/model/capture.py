@@ -22,12 +22,14 @@ from torch.export import ExportedProgram
 
 from swin_deploy.checkpoint.task import Captured, Classifier
 from swin_deploy.errors import BadInput
+from swin_deploy.torch_versions import export_program
 from swin_deploy.user_code import current_folder_first, import_user_module
 
 __all__ = [
     "NamedOutputs",
     "capture",
     "give_weights",
+    "image_shape",
     "import_model",
     "open_program",
     "probe",
@@ -148,13 +150,10 @@ def capture(network: nn.Module, image_size: tuple[int, int], channels: int, larg
     """
     names = probe(network, image_size, channels).output_names
     largest = max(largest_batch, 2)
-    example = torch.zeros(2, channels, *image_size)  # two, since a batch of one would be taken for a constant
     wrapped = NamedOutputs(network, names)
     try:
         with _silence():
-            program = torch.export.export(
-                wrapped, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=largest)},)
-            )
+            program = export_program(wrapped, image_size, largest, "cpu", channels)
     except Exception as error:  # torch raises many kinds here
         raise BadInput(
             f"the network cannot be captured with a free batch: {_untraceable(error)}",
@@ -178,6 +177,13 @@ def program_module(program: ExportedProgram) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return program.module()
+
+
+def image_shape(program: ExportedProgram) -> tuple[int, int, int]:
+    """Channels, height and width of a program's one input."""
+    node = next(node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+    channels, height, width = (int(side) for side in node.meta["val"].shape[1:])
+    return channels, height, width
 
 
 def save_program(program: ExportedProgram, names: tuple[str, ...], path: Path) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from swin_deploy.model.capture import program_module
+from swin_deploy.model.capture import image_shape, program_module
+from swin_deploy.torch_versions import export_program
 
 __all__ = ["Folding", "fold_constants", "same_outputs"]
 
@@ -85,21 +86,15 @@ def fold_constants(program: ExportedProgram, largest_batch: int) -> Folding:
     module.recompile()
     module.delete_all_unused_submodules()
     _drop_unread(module)
-    example = next(
-        node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and _is_image(program, node)
-    )
-    batch = torch.export.Dim("batch", min=1, max=max(largest_batch, 2))
-    shape = (2, *(int(side) for side in example.shape[1:]))
-    folded = torch.export.export(module, (torch.zeros(shape),), dynamic_shapes=({0: batch},))
+    channels, height, width = image_shape(program)
+    folded = export_program(module, (height, width), largest_batch, "cpu", channels)
     return Folding(folded, before - _operators(folded.graph), count, size / 2**20)
 
 
 @torch.no_grad()
 def same_outputs(program: ExportedProgram, folded: ExportedProgram, images: int = 2, seed: int = 0) -> bool:
     """Whether both give the same bits on random images."""
-    node = next(node for node in program.graph.nodes if node.op == "placeholder" and _is_image(program, node))
-    generator = torch.Generator().manual_seed(seed)
-    batch = torch.randn(images, *(int(side) for side in node.meta["val"].shape[1:]), generator=generator)
+    batch = torch.randn(images, *image_shape(program), generator=torch.Generator().manual_seed(seed))
     results = [program_module(each)(batch) for each in (program, folded)]
     pairs = [result if isinstance(result, tuple) else (result,) for result in results]
     return all(torch.equal(one, other) for one, other in zip(*pairs, strict=True))
@@ -138,10 +133,6 @@ def _drop_unread(module: Any) -> None:
         if name not in read:
             owner, _, attribute = name.rpartition(".")
             delattr(_attribute(module, owner) if owner else module, attribute)
-
-
-def _is_image(program: ExportedProgram, node: fx.Node) -> bool:
-    return node.name in program.graph_signature.user_inputs
 
 
 def _operators(graph: fx.Graph) -> int:

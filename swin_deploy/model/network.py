@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 
 from swin_deploy.artifact import Artifact, Format
 from swin_deploy.checkpoint.spec import SwinSpec
-from swin_deploy.model.capture import open_program, program_module
+from swin_deploy.model.capture import image_shape, open_program, program_module
 from swin_deploy.model.forms import open_deployment, open_reference, spec_of
 from swin_deploy.torch_versions import export_program, program_on
 
@@ -55,16 +55,9 @@ def open_network(artifact: Artifact, device: str = "cpu", *, paper: bool = False
     if artifact.format is Format.CAPTURED:
         program, names = open_program(artifact.path)
         program = program_on(program, device)
-        shape = _image_shape(program)
-        return Network(program_module(program), names, (shape[1], shape[2]), shape[0], None, program)
+        channels, height, width = image_shape(program)
+        return Network(program_module(program), names, (height, width), channels, None, program)
     opener = open_reference if paper and artifact.format is Format.CHECKPOINT else open_deployment
     model = opener(artifact.path).to(device)
     spec = spec_of(model)
     return Network(model, spec.outputs, spec.image_size, spec.channels, spec)
-
-
-def _image_shape(program: ExportedProgram) -> tuple[int, int, int]:
-    """Channels, height and width of the one input."""
-    node = next(node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
-    channels, height, width = (int(side) for side in node.meta["val"].shape[1:])
-    return channels, height, width
