@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.errors import BadData
-from calib.observers import OBSERVERS, Observer
+from calib.observers import OBSERVERS, Method, Observer, Statistic
+from calib.strict_json import parse_json, require_record
 
 __all__ = ["SCHEMA_VERSION", "RangesTable", "collect_ranges", "ranges_from_text", "ranges_to_text"]
 
@@ -77,20 +78,8 @@ class RangesTable:
         Raises:
             BadData: another schema version, a missing or unknown key, or an unfit value.
         """
-        if not isinstance(record, dict):
-            raise BadData("ranges: not a JSON object", needed=f"an object with the keys {', '.join(_KEYS)}")
-        version = record.get("schema_version")
-        if isinstance(version, bool) or version != SCHEMA_VERSION:
-            raise BadData(
-                f"ranges: schema_version is {version!r}",
-                needed=f"version {SCHEMA_VERSION}",
-                do="Calibrate again with this version of the toolkit",
-            )
-        missing, unknown = sorted(set(_KEYS) - set(record)), sorted(set(record) - set(_KEYS))
-        if missing or unknown:
-            seen = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
-            raise BadData(f"ranges: {' and '.join(seen)}", needed=f"exactly the keys {', '.join(_KEYS)}")
-        return cls(record["method"], record["images"], record["data_fingerprint"], record["amax"])
+        found = require_record(record, "ranges", _KEYS, SCHEMA_VERSION)
+        return cls(found["method"], found["images"], found["data_fingerprint"], found["amax"])
 
 
 def ranges_to_text(table: RangesTable) -> str:
@@ -104,63 +93,66 @@ def ranges_from_text(text: str) -> RangesTable:
     Raises:
         BadData: not JSON, a key twice in one object, or whatever `RangesTable.from_json` refuses.
     """
-    try:
-        record = json.loads(text, object_pairs_hook=_without_repeats)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise BadData(f"ranges: not readable as JSON ({error})", needed="the file that calibration wrote") from error
-    return RangesTable.from_json(record)
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise BadData(f"ranges: the key {repeated} appears twice", needed="each key once")
-    return record
+    return RangesTable.from_json(parse_json(text, "ranges"))
 
 
 def collect_ranges(
     batches: Iterable[Mapping[str, npt.NDArray[np.float32]]],
-    method: str,
+    methods: Sequence[str],
     *,
     images: int,
     data_fingerprint: str,
     tensors: Collection[str] | None = None,
-    observers: Mapping[str, Callable[[str], Observer]] = OBSERVERS,
-) -> RangesTable:
-    """Observe the tensors of all batches and make the table.
+    observers: Mapping[str, Method[Any]] = OBSERVERS,
+) -> dict[str, RangesTable]:
+    """Observe the tensors of all batches and make one table a method.
 
-    One batch is in memory at a time, if `batches` is an iterator.
+    The batches are gone through once, one in memory at a time if `batches` is an iterator, and methods that watch the
+    same statistic share it.
 
     Args:
         batches: For each batch of images, tensor name to its values, of any shape.
-        method: A name in `observers`.
+        methods: Names in `observers`, at least one.
         images: How many images the batches are made from; a tensor's first axis need not be the batch.
         data_fingerprint: `ImageSet.fingerprint` of those images.
         tensors: The tensors to observe; others are passed over. By default those of the first batch.
         observers: The known methods.
 
+    Returns:
+        Method to its table, in the order of `methods`.
+
     Raises:
-        BadData: an unknown method, no batch, a tensor missing from a batch, a non-finite value, or a tensor that was
-            zero throughout (no scale can be made from it).
+        BadData: an unknown method or none, no batch, a tensor missing from a batch, a non-finite value, or a tensor
+            that was zero throughout (no scale can be made from it).
     """
-    if method not in observers:
-        raise BadData(f"no calibration method {method}", needed=f"one of {', '.join(observers)}")
-    watched: dict[str, Observer] | None = None
+    chosen = tuple(dict.fromkeys(methods))
+    unknown = next((method for method in chosen if method not in observers), None)
+    if unknown is not None or not chosen:
+        raise BadData(f"no calibration method {unknown or 'given'}", needed=f"one of {', '.join(observers)}")
+    watches = tuple(dict.fromkeys(observers[method].watch for method in chosen))
+    watched: dict[str, dict[Callable[[str], Statistic], Statistic]] | None = None
     for number, batch in enumerate(batches):
         if watched is None:
-            watched = {name: observers[method](name) for name in (batch if tensors is None else tensors)}
-        for name, observer in watched.items():
+            watched = {
+                name: {watch: watch(name) for watch in watches} for name in (batch if tensors is None else tensors)
+            }
+        for name, statistics in watched.items():
             if name not in batch:
                 raise BadData(
                     f"calibration batch {number} has no tensor {name}", needed="the same tensors in every batch"
                 )
-            observer.update(batch[name])
+            for statistic in statistics.values():
+                statistic.update(batch[name])
     if watched is None:
         raise BadData("there is no calibration batch", needed="at least one image")
-    amax = {name: observer.amax() for name, observer in watched.items()}
-    dead = [name for name, value in amax.items() if value == 0]
+    amax = {
+        method: {
+            name: Observer(statistics[observers[method].watch], observers[method].choose).amax()
+            for name, statistics in watched.items()
+        }
+        for method in chosen
+    }
+    dead = [name for name, statistics in watched.items() if statistics[watches[0]].largest == 0]
     if dead:
         raise BadData(
             f"tensor {dead[0]} is zero in all {images} calibration images"
@@ -168,4 +160,4 @@ def collect_ranges(
             needed="a range above 0 for every quantized tensor",
             do="Calibrate on images like those of the task, or leave the tensor unquantized",
         )
-    return RangesTable(method, images, data_fingerprint, amax)
+    return {method: RangesTable(method, images, data_fingerprint, amax[method]) for method in chosen}

@@ -16,9 +16,16 @@ __all__ = ["command"]
 @click.option("--rounds", type=click.IntRange(3), default=20, show_default=True, help="Interleaved rounds.")
 @click.option("--warmup", type=click.IntRange(1), default=3, show_default=True, help="Calls of each before timing.")
 @click.option("--threads", type=click.IntRange(1), help="PyTorch's threads on a CPU.  [default: all cores]")
+@click.option("--record", is_flag=True, help="Write the times into the run, and renew what it recommends.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    artifacts: tuple[Path, ...], batch: tuple[int, ...], rounds: int, warmup: int, threads: int | None, as_json: bool
+    artifacts: tuple[Path, ...],
+    batch: tuple[int, ...],
+    rounds: int,
+    warmup: int,
+    threads: int | None,
+    record: bool,
+    as_json: bool,
 ) -> int:
     """Time each of ARTIFACTS, files that `build` left in a run's folder, in turn, round after round.
 
@@ -31,6 +38,11 @@ def command(
     from swin_deploy.benchmark import bench
 
     results = bench(artifacts, batches=batch or (1,), rounds=rounds, warmup=warmup, threads=threads)
+    recommended = ""
+    if record:
+        from swin_deploy.report.record_speed import record_speed
+
+        recommended = record_speed(artifacts, results).recommendation
     if as_json:
         click.echo(json.dumps(results.to_json(), indent=1))
         return 0
@@ -62,4 +74,6 @@ def command(
     console = console if console.is_terminal else Console(highlight=False, width=150)
     console.print(table)
     console.print(f"{results.describe()}", markup=False, style="dim", soft_wrap=True)
+    if recommended:
+        console.print(recommended, markup=False, soft_wrap=True)
     return 0

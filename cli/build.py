@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from cli.checkpoint_options import checkpoint_options
 from cli.option_types import BATCHES, SIZE, SM, TRIPLE, WORDS
+from cli.quantization_options import quantization_options
 
 __all__ = ["command"]
 
@@ -23,9 +24,8 @@ _PATH = click.Path(path_type=str)
 @click.option("--fp16", is_flag=True, help="Make an FP16 chain.")
 @click.option("--bf16", is_flag=True, help="Make a BF16 chain.")
 @click.option("--int8", is_flag=True, help="Make an INT8 chain; needs --calib-data.")
-@click.option("--calib-data", type=_PATH, help="Calibration images: folder (one sub-folder a class), tar or .npz.")
-@click.option("--calib-images", type=click.IntRange(0), default=0, help="Calibrate on so many of them; 0: all.")
-@click.option("--calib-method", default="percentile", show_default=True, help="min-max or percentile.")
+@click.option("--fp8", is_flag=True, help="Make an FP8 (E4M3) chain, for compute capability 8.9 and later; likewise.")
+@quantization_options
 @click.option("--eval-data", type=_PATH, help="Labelled images to judge on; without: synthetic images, no accuracy.")
 @click.option("--eval-images", type=click.IntRange(0), default=0, help="Judge on so many of them; 0: all.")
 @click.option(
@@ -117,41 +117,36 @@ class _Prepared:
 
     asked: Any
     understood: Any
-    calibration: Any
     plan: Any
     evaluation: Any
 
 
 def _prepared(asked: Any, target: str, dry_run: bool) -> _Prepared:
     from swin_deploy.plan import make_plan
-    from swin_deploy.request import calibration_set, evaluation_set, refuse_overlap
+    from swin_deploy.request import evaluation_set, quantization_data
 
     understood = _understood(asked)
-    calibration = calibration_set(asked, understood)
-    plan = make_plan(asked, target, calibration, understood.image_size if asked.model else None)
-    evaluation = None
-    if not dry_run:
-        evaluation = evaluation_set(asked, understood)
-        refuse_overlap(calibration, evaluation)
-    return _Prepared(asked, understood, calibration, plan, evaluation)
+    evaluation = None if dry_run and not asked.search else evaluation_set(asked, understood)
+    data, evaluation = quantization_data(asked, understood, evaluation)
+    plan = make_plan(asked, target, data, understood.image_size if asked.model else None)
+    return _Prepared(asked, understood, plan, evaluation)
 
 
 def _built(ready: _Prepared, target: str, out: Path, console: Any, *, resume: bool, as_json: bool) -> dict[str, Any]:
     """Run it, and show what came of it unless JSON is wanted of all runs at the end."""
     from cli.console import ProgressListener, print_ledger
     from swin_deploy import pipeline
-    from swin_deploy.atomic import write_text
-    from swin_deploy.report.markdown import markdown_report
+    from swin_deploy.report.write import write_report
 
     classes = ready.understood.sidecar.classes
     with ProgressListener(console) as listener:
         manifest = pipeline.run(
             ready.plan, ready.asked, target, ready.evaluation, out, classes=classes, listener=listener, resume=resume
         )
-    write_text(out / "report.md", markdown_report(manifest))
+    report = write_report(manifest, out)
     if not as_json:
         print_ledger(manifest)
-        click.echo(f"Everything is in {out}: read {out / 'report.md'} first.")
+        click.echo(f"Everything is in {out}: read {report} first.")
     assert manifest.status is not None
     return manifest.to_json()
 

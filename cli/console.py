@@ -95,7 +95,7 @@ class ProgressListener:
 
 
 def print_ledger(manifest: Manifest) -> None:
-    """The table of the run, what was not shown and why, and the verdict."""
+    """The table of the run, what was not shown and why, the recommendation and the verdict."""
     from rich.console import Console
     from rich.table import Table
 
@@ -128,4 +128,6 @@ def print_ledger(manifest: Manifest) -> None:
     )
     for reason in reasons:
         console.print(reason, markup=False, style="dim", soft_wrap=True)
+    if manifest.recommendation:
+        console.print(manifest.recommendation, markup=False, soft_wrap=True)
     console.print(manifest.verdict, markup=False, style="bold", soft_wrap=True)

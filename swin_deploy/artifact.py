@@ -30,6 +30,12 @@ class Precision(enum.Enum):
     FP16 = "fp16"
     BF16 = "bf16"
     INT8 = "int8"  # Q/DQ around the linears, FP16 elsewhere
+    FP8 = "fp8"  # likewise, in E4M3
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it is calibrated Q/DQ rather than a type of all tensors."""
+        return self in (Precision.INT8, Precision.FP8)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from swin_deploy.errors import EnvironmentFault, ExplainedError
 
-__all__ = ["disk_faults", "file_sha256", "replacing", "write_text"]
+__all__ = ["disk_faults", "file_sha256", "replacing", "write_bytes", "write_text"]
 
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 # A file stands where the folder should be, or a folder where the file should be, or the name is too long for the disk.
@@ -81,6 +81,12 @@ def write_text(final: Path, text: str) -> None:
     """Write `text` as UTF-8 through `replacing`."""
     with replacing(final) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(final: Path, content: bytes) -> None:
+    """Write `content` through `replacing`."""
+    with replacing(final) as temporary:
+        temporary.write_bytes(content)
 
 
 def file_sha256(path: Path) -> str:

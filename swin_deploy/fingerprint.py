@@ -20,7 +20,9 @@ def configuration(value: Any) -> Any:
     if isinstance(value, ImageSet):
         return {"source": value.source, "images": len(value), "fingerprint": value.fingerprint()}
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: configuration(getattr(value, field.name)) for field in fields(value)}
+        # Fields with an underscore are memory, not configuration.
+        public = (field.name for field in fields(value) if not field.name.startswith("_"))
+        return {name: configuration(getattr(value, name)) for name in public}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Path):

@@ -34,6 +34,7 @@ class Row:
         judgements: `Judgement.to_json()` of each check.
         seconds: Time spent in inference.
         outputs: File with the outputs, relative to the run's folder, or `None`.
+        quantization: Q/DQ graphs: `QuantizationMeasure.to_json()`, otherwise `None`.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Row:
     judgements: tuple[Json, ...] = ()
     seconds: float = 0.0
     outputs: str | None = None
+    quantization: Json | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the file."""
@@ -142,6 +144,8 @@ class Manifest:
         status: Exit status the run ends with; `None` while it is not finished.
         verdict: One line that says how it ended.
         seconds: Time of the whole run.
+        recommendation: One sentence that says which of INT8 and FP16 to deploy and why; empty without INT8.
+        speed: `Benchmark.to_json()` of engines of this run, where they were timed on a device.
     """
 
     recipe: Json
@@ -153,6 +157,8 @@ class Manifest:
     status: int | None = None
     verdict: str = "not finished"
     seconds: float = 0.0
+    recommendation: str = ""
+    speed: Json | None = None
 
     def step(self, artifact: str) -> StepRecord | None:
         """The record of an artifact, or `None`."""

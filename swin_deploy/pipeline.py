@@ -20,6 +20,7 @@ import numpy as np
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
+from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.backends.plan_sidecar import sidecar_path
 from swin_deploy.checkpoint.sidecar import find_sidecar
 from swin_deploy.checkpoint.task import Restoration
@@ -27,16 +28,23 @@ from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
 from swin_deploy.parity.evaluation import EvaluationSet
-from swin_deploy.parity.gates import GATES, Verdict, judge, worst
+from swin_deploy.parity.gates import GATES, Judgement, Verdict, judge, worst
 from swin_deploy.parity.measure import Arrays, Measurement, Outputs, compare, run_session
 from swin_deploy.plan import ORACLE, Step, View
+from swin_deploy.quantization.measure import VERSION, QuantizationMeasure, measure_quantization
 from swin_deploy.recipe import Recipe
+from swin_deploy.report.plan_figures import recommendation
+from swin_deploy.report.write import report_files
 from swin_deploy.stages.base import Produced
+from swin_deploy.stages.quantize import BESIDE
 from swin_deploy.versions import installed, machine
 
 __all__ = ["Listener", "Run", "Silent", "conclude", "judged", "run"]
 
 _OUTPUTS = "outputs"
+# Images that a Q/DQ graph's inside is measured on: their tokens are many, and the literal graph is slow. Those of a
+# dense task have thousands of tokens each, and its tensors fill memory one image at a time.
+_MEASURED_IMAGES, _MEASURED_DENSE, _MEASURED_BATCH = 64, 4, 8
 # What each task is measured by, and the check that judges what an artifact costs in it.
 _TASK_MEASURES: Mapping[str | None, tuple[str, str]] = MappingProxyType(
     {
@@ -115,7 +123,14 @@ class Run:
             self._write(plan)
             self.listener.step_finished(record, reused)
         status, verdict = conclude(self.manifest, self.recipe.require)
-        self.manifest = replace(self.manifest, status=status, verdict=verdict, seconds=time.perf_counter() - started)
+        advice = recommendation(self.manifest)
+        self.manifest = replace(
+            self.manifest,
+            status=status,
+            verdict=verdict,
+            recommendation=advice,
+            seconds=time.perf_counter() - started,
+        )
         write_manifest(self.manifest, self.folder)
         return self.manifest
 
@@ -235,15 +250,39 @@ class Run:
         measurement = compare(outputs, self._measured[ORACLE], self._measured.get(step.parent), self.evaluation)
         restoration = isinstance(self.evaluation.task, Restoration)
         margin = self.recipe.max_psnr_drop if restoration else self.recipe.max_drop
-        row = judged(row, view, measurement, outputs.seconds, margin)
+        quantization = self._quantization(step, view, artifact, key)
+        row = judged(row, view, measurement, outputs.seconds, margin, quantization)
+        refused = record.facts.get("refused")
+        if refused and view.gate is not None:
+            # The stage found that nothing it can make is what was asked for; the file shows how far off it is.
+            check = Judgement("search", Verdict.FAIL, str(refused))
+            row = replace(row, verdict=Verdict.FAIL, judgements=(*row.judgements, check.to_json()))
         return replace(row, outputs=f"{_OUTPUTS}/{slot}.npz"), reused
+
+    def _quantization(self, step: Step, view: View, artifact: Artifact, key: str) -> QuantizationMeasure | None:
+        """What lies inside a Q/DQ graph that was made of a float one, or the figures that an earlier run left."""
+        parent = self._artifacts[step.parent]
+        literal = isinstance(view.backend, OnnxRuntime) and view.backend.literal
+        from_float = parent.format is Format.ONNX and parent.precision is Precision.FP32
+        if not (artifact.precision.quantized and view.gate and literal and from_float):
+            return None
+        old = self._earlier_row(step, view)
+        if old and old.key == key and old.quantization and old.quantization["version"] == VERSION:
+            return QuantizationMeasure.from_json(old.quantization)
+        dense = self.evaluation.dense
+        size = 1 if dense else min(self.recipe.batch[2], _MEASURED_BATCH)
+        batches = list(self.evaluation.batches(size, _MEASURED_DENSE if dense else _MEASURED_IMAGES))
+        return measure_quantization(artifact.path, parent.path, batches, representative=not self.evaluation.synthetic)
+
+    def _earlier_row(self, step: Step, view: View) -> Row | None:
+        before = self.earlier.step(step.artifact) if self.earlier else None
+        return next((row for row in before.rows if row.label == view.label), None) if before else None
 
     def _outputs(self, step: Step, view: View, artifact: Artifact, key: str, slot: str) -> tuple[Outputs, bool]:
         """Run the backend, or take the outputs that an earlier run left under the same key."""
         path = self.folder / _OUTPUTS / f"{slot}.npz"
         usual = self.recipe.batch[1]
-        before = self.earlier.step(step.artifact) if self.earlier else None
-        old = next((row for row in before.rows if row.label == view.label), None) if before else None
+        old = self._earlier_row(step, view)
         if old and old.key == key and path.is_file():
             by_batch = _stored_outputs(path, key)
             if by_batch is not None:
@@ -305,15 +344,23 @@ def _remove(final: Path) -> None:
             sidecar_path(made).unlink(missing_ok=True)
 
 
-def judged(row: Row, view: View, measurement: Measurement, seconds: float, max_drop: float) -> Row:
+def judged(
+    row: Row,
+    view: View,
+    measurement: Measurement,
+    seconds: float,
+    max_drop: float,
+    quantization: QuantizationMeasure | None = None,
+) -> Row:
     """`row` with what was measured and the verdict on it; a view without a gate is shown only.
 
     `max_drop` is the margin of the task's own measure: percentage points of top-1, or dB of PSNR-Y.
     """
-    row = replace(row, measurement=measurement.to_json(), seconds=seconds)
+    inside = None if quantization is None else quantization.to_json()
+    row = replace(row, measurement=measurement.to_json(), seconds=seconds, quantization=inside)
     if view.gate is None:
         return replace(row, verdict=Verdict.INFO)
-    judgements = judge(GATES[view.gate], measurement.oracle, measurement.drop, max_drop)
+    judgements = judge(GATES[view.gate], measurement.oracle, measurement.drop, max_drop, quantization)
     checks = tuple(judgement.to_json() for judgement in judgements)
     return replace(row, verdict=worst(judgements), judgements=checks)
 
@@ -380,8 +427,9 @@ def _refuse_overwriting(recipe: Recipe, plan: tuple[Step, ...], folder: Path) ->
     Raises:
         UsageFault: an input has the name of one of the run's own files.
     """
-    written = {(folder / step.file).resolve() for step in plan}
-    for given in (recipe.checkpoint, recipe.calib_data, recipe.eval_data):
+    names = [step.file for step in plan] + [f"{grid}.{kind}" for grid in recipe.quantized for kind in BESIDE]
+    written = {(folder / name).resolve() for name in names}
+    for given in recipe.inputs():
         if given and Path(given).resolve() in written:
             raise UsageFault(
                 f"{given} would be overwritten by this run",
@@ -403,7 +451,8 @@ def _clear(folder: Path, earlier: Manifest, keep: set[str]) -> None:
             for row in step.rows:
                 if row.outputs and (outputs / Path(row.outputs).name) == folder / row.outputs:
                     (folder / row.outputs).unlink(missing_ok=True)
-        (folder / "report.md").unlink(missing_ok=True)
+        for name in report_files():
+            (folder / name).unlink(missing_ok=True)
 
 
 def run(

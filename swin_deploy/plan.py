@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calib.images import ImageSet
 from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends import cuda_memory
@@ -20,7 +19,11 @@ from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
 from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
 from swin_deploy.errors import Unavailable, UsageFault
+from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GateName
+from swin_deploy.quantization.calibration import Calibration
+from swin_deploy.quantization.find_plan import Search
+from swin_deploy.quantization.solve import Settings
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.base import Stage
 from swin_deploy.stages.build import Build
@@ -37,7 +40,7 @@ from swin_deploy.stages.quantize import Quantize
 from swin_deploy.stages.simplify import Simplify
 from swin_deploy.stages.torch_tensorrt import TorchTensorRT
 
-__all__ = ["HALF_IMAGES", "ORACLE", "Calibration", "Step", "View", "default_view", "make_plan", "resolve_target"]
+__all__ = ["HALF_IMAGES", "ORACLE", "QuantizationData", "Step", "View", "default_view", "make_plan", "resolve_target"]
 
 ORACLE = "reference"
 Size = tuple[int, int]
@@ -46,11 +49,13 @@ Size = tuple[int, int]
 # evaluation images; on a GPU on all.
 HALF_IMAGES = 256
 
+_FIRST_FP8 = 8.9
 _GATE_OF_GRAPH = {
     Precision.FP32: GateName.FP32,
     Precision.FP16: GateName.FP16_GRAPH,
     Precision.BF16: GateName.BF16,
     Precision.INT8: GateName.INT8,
+    Precision.FP8: GateName.FP8,
 }
 _GATE_OF_ENGINE = {**_GATE_OF_GRAPH, Precision.FP16: GateName.FP16_ENGINE}
 _GATE_OF_TORCH = {**_GATE_OF_GRAPH, Precision.FP16: GateName.FP16_NUMERICS}
@@ -95,11 +100,20 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Images for INT8 ranges."""
+class QuantizationData:
+    """The images around INT8 and FP8.
 
-    images: ImageSet
+    Attributes:
+        preprocess: The model's transform.
+        calibration: What ranges are found on; `None` where an earlier calibration is used.
+        judged: What the run is judged on; `None` where only the plan is to be shown.
+        selection: What plans are searched on; `None` without a search.
+    """
+
     preprocess: Preprocess
+    calibration: Calibration | None
+    judged: EvaluationSet | None = None
+    selection: EvaluationSet | None = None
 
 
 def resolve_target(target: str) -> tuple[str, str]:
@@ -125,25 +139,26 @@ def resolve_target(target: str) -> tuple[str, str]:
 
 
 def make_plan(
-    recipe: Recipe, target: str, calibration: Calibration | None, own_size: Size | None = None
+    recipe: Recipe, target: str, data: QuantizationData | None, own_size: Size | None = None
 ) -> tuple[Step, ...]:
     """The steps of a build in the order they run; parents come before children.
 
     Args:
         recipe: What was asked for.
         target: As `resolve_target` found it, never `auto`.
-        calibration: INT8's images; `None` without `--int8`.
+        data: The images of INT8 and FP8; `None` without either.
         own_size: Height and width in pixels of the user's own network, with `--model` only.
 
     Raises:
         UsageFault: the target has no such precision, or takes no network of the user's own.
     """
-    if recipe.int8 and target in ("torch", "torch-tensorrt"):
-        raise UsageFault(
-            f"--int8 with --target {target}",
-            needed="rtx, tensorrt or onnxruntime: INT8 goes through ONNX with explicit Q/DQ",
-            do="Leave --int8 out or choose another --target",
-        )
+    for grid in recipe.quantized:
+        if target in ("torch", "torch-tensorrt"):
+            raise UsageFault(
+                f"--{grid} with --target {target}",
+                needed=f"rtx, tensorrt or onnxruntime: {grid.upper()} goes through ONNX with explicit Q/DQ",
+                do=f"Leave --{grid} out or choose another --target",
+            )
     if "trt86" in recipe.profile and target in ("torch", "torch-tensorrt"):
         raise UsageFault(
             f"--profile trt86 with --target {target}",
@@ -166,11 +181,13 @@ def make_plan(
     for precision in halves:
         steps += _half_chain(recipe, target, precision, through_onnx)
         steps += _engine(recipe, target, precision, engine_profile)
-    if recipe.int8:
-        assert calibration is not None
-        steps += _int8_chain(recipe, profiles, calibration)
-        steps += _engine(recipe, target, Precision.INT8, engine_profile)
-    if not halves and not recipe.int8:
+    for grid in recipe.quantized:
+        assert data is not None
+        if grid == "fp8" and engine_profile == "trt86":
+            raise UsageFault("--fp8 with TensorRT 8", needed="TensorRT 10 or later, which has FP8")
+        steps += _quantized_chain(recipe, Precision(grid), profiles, data)
+        steps += _engine(recipe, target, Precision(grid), engine_profile)
+    if not halves and not recipe.quantized:
         steps += _engine(recipe, target, Precision.FP32, engine_profile)
     return tuple(steps)
 
@@ -212,7 +229,7 @@ def default_view(artifact: Artifact) -> View:
         Format.CAPTURED: View("oracle" if artifact.name == ORACLE else "eager", TorchEager(), captured),
         Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision], HALF_IMAGES if slow else None),
         Format.AOTINDUCTOR: View("package", AotInductor(), _GATE_OF_TORCH[precision]),
-        Format.ONNX: View("graph", OnnxRuntime(literal=precision is Precision.INT8), _GATE_OF_GRAPH[precision]),
+        Format.ONNX: View("graph", OnnxRuntime(literal=precision.quantized), _GATE_OF_GRAPH[precision]),
         Format.RTX_PLAN: View("engine", TensorRTBackend("tensorrt_rtx"), _GATE_OF_ENGINE[precision]),
         Format.TENSORRT_PLAN: View("engine", TensorRTBackend("tensorrt"), _GATE_OF_ENGINE[precision]),
         Format.TORCH_TENSORRT_PLAN: View("engine", TorchTensorRTBackend(), _GATE_OF_ENGINE[precision]),
@@ -252,20 +269,31 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
     return steps
 
 
-def _int8_chain(recipe: Recipe, profiles: set[str], calibration: Calibration) -> list[Step]:
-    quantize = Quantize(calibration.images, calibration.preprocess, recipe.calib_method)
-    literal = View("literal Q/DQ", OnnxRuntime(literal=True), GateName.INT8)
+def _quantized_chain(recipe: Recipe, precision: Precision, profiles: set[str], data: QuantizationData) -> list[Step]:
+    name, gate = precision.value, _GATE_OF_GRAPH[precision]
+    search = None
+    if recipe.search:
+        assert data.selection is not None
+        search = Search(data.selection, recipe.max_drop, recipe.int8_share, timings=recipe.timings)
+    quantize = Quantize(
+        data.calibration,
+        Settings(name, recipe.calib_method, tuple(tool for tool in recipe.calib_tools if tool != "none"), recipe.seed),
+        recipe.placement,
+        recipe.exclude,
+        recipe.precision_plan,
+        recipe.calibration,
+        search,
+        recipe.calib_seeds,
+        data.judged if recipe.calib_seeds > 1 else None,  # else other images to judge on would mean another graph
+        data.preprocess,
+    )
+    literal = View("literal Q/DQ", OnnxRuntime(literal=True), gate)
+    optimised = (View("optimised", OnnxRuntime(), None),) if precision is Precision.INT8 else ()
     steps = [
-        Step(
-            "int8-qdq",
-            "int8.qdq.onnx",
-            quantize,
-            "fp32",
-            (literal, View("optimised", OnnxRuntime(), None)),
-        ),
-        Step("int8", "int8.onnx", Cast(Precision.INT8), "int8-qdq", (literal,)),
+        Step(f"{name}-qdq", f"{name}.qdq.onnx", quantize, "fp32", (literal, *optimised)),
+        Step(name, f"{name}.onnx", Cast(precision), f"{name}-qdq", (literal,)),
     ]
-    if "trt86" in profiles:
+    if "trt86" in profiles and precision is Precision.INT8:
         steps.append(Step("int8-trt86", "int8.trt86.onnx", Lower(Precision.INT8), "int8-qdq", (literal,)))
     return steps
 
@@ -277,7 +305,7 @@ def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> 
     stage: Stage
     backend: Backend
     if target == "rtx":
-        stage = Build("tensorrt_rtx", precision, recipe.batch, recipe.sm)
+        stage = Build("tensorrt_rtx", precision, recipe.batch, _capable(recipe.sm, precision))
         backend = TensorRTBackend("tensorrt_rtx")
     elif target == "tensorrt":
         stage = Build("tensorrt", precision, recipe.batch, profile=profile)
@@ -292,6 +320,18 @@ def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> 
     else:
         return []
     return [Step(name, f"{precision.value}{stage.suffix}", stage, source, (View("engine", backend, gate),))]
+
+
+def _capable(sm: tuple[str, ...], precision: Precision) -> tuple[str, ...]:
+    """The targets that have the precision at all: FP8 came with Ada."""
+    if precision is not Precision.FP8:
+        return sm
+    capable = tuple(entry for entry in sm if float(entry) >= _FIRST_FP8)
+    if not capable:
+        raise UsageFault(
+            f"--fp8 with --sm {','.join(sm)}", needed=f"a compute capability of {_FIRST_FP8} or later, which has FP8"
+        )
+    return capable
 
 
 def _compiled(name: str, file: str, parent: str, precision: Precision, largest: int, limit: int | None = None) -> Step:

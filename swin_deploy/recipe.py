@@ -12,14 +12,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from calib.tools.step import METHODS
+from calib.tools.toolbox import DEFAULT_TOOLS, TOOLS
 from swin_deploy.checkpoint.hints import TASKS
 from swin_deploy.errors import BadInput, UsageFault
+from swin_deploy.onnx_graph.placement import POLICIES
 
 __all__ = ["REQUIREMENTS", "TARGETS", "Recipe", "read_recipe"]
 
 TARGETS = ("auto", "rtx", "tensorrt", "torch-tensorrt", "torch", "onnxruntime")
 REQUIREMENTS = ("engine", "accuracy")
 PROFILES = ("strong", "trt86")
+_PATHS = ("checkpoint", "calib_data", "eval_data", "calibration", "precision_plan", "timings")
 Size = tuple[int, int]
 Sizes = tuple[Size, ...]
 Stages = tuple[int, ...]
@@ -34,10 +38,21 @@ class Recipe:
         checkpoint: The trained model.
         fp16: Make an FP16 chain.
         bf16: Make a BF16 chain.
-        int8: Make an INT8 chain; needs `calib_data`.
+        int8: Make an INT8 chain; needs `calib_data` or `calibration`.
+        fp8: Make an FP8 (E4M3) chain, likewise; for compute capability 8.9 and later.
         calib_data: Calibration images.
         calib_images: Use at most so many of them, balanced over the classes; 0 for all.
-        calib_method: Range observer.
+        calib_method: How ranges are found, see `calib.tools.step.METHODS`.
+        calib_tools: What is done for accuracy, see `calib.tools.toolbox.TOOLS`; empty for none.
+        calib_seeds: Calibrations to compare, on resampled images; 1 for no comparison.
+        calibration: The calibration file of an earlier run, instead of finding scales anew.
+        placement: Which linears get Q/DQ, see `onnx_graph.placement`.
+        exclude: Regular expressions of linears that stay in float.
+        precision_plan: A file that says which linear gets which precision, see `calib.precision_plan`.
+        search: Search the plan with the most INT8 within `max_drop`, on one half of the evaluation images; the run is
+            judged on the other.
+        int8_share: Of the linears' multiply-accumulates, what a search keeps quantized at least where the drop allows.
+        timings: Measured times of each linear for the search, see `calib.cost`.
         eval_data: Evaluation images; synthetic ones without.
         eval_images: Use at most so many of them, balanced over the classes; 0 for all.
         compile: Also compile with torch.compile and AOTInductor, which takes longest of all on a small machine.
@@ -72,9 +87,19 @@ class Recipe:
     fp16: bool = False
     bf16: bool = False
     int8: bool = False
+    fp8: bool = False
     calib_data: str | None = None
-    calib_images: int = 0
-    calib_method: str = "percentile"
+    calib_images: int = 512
+    calib_method: str = "output"
+    calib_tools: tuple[str, ...] = DEFAULT_TOOLS
+    calib_seeds: int = 3
+    calibration: str | None = None
+    placement: str = "linears"
+    exclude: tuple[str, ...] = ()
+    precision_plan: str | None = None
+    search: bool = False
+    int8_share: float = 0.9
+    timings: str | None = None
     eval_data: str | None = None
     eval_images: int = 0
     compile: bool = True
@@ -111,19 +136,15 @@ class Recipe:
                 f"--batch {smallest},{usual},{largest}",
                 needed="smallest, usual and largest batch of one profile, ascending, from 1",
             )
-        if self.int8 and not self.calib_data:
-            raise UsageFault(
-                "--int8 without --calib-data",
-                needed="real images to calibrate on: random ones give ranges that mean nothing",
-                do="Give --calib-data DIR with some hundred training images",
-            )
-        if self.calib_data and not self.int8:
-            raise UsageFault("--calib-data without --int8", needed="--int8", do="Add --int8 or drop --calib-data")
+        self._check_quantization()
         for option, values, known in (
             ("--target", (self.target,), TARGETS),
             ("--require", self.require, REQUIREMENTS),
             ("--profile", self.profile, PROFILES),
             ("--task", (self.task,) if self.task else (), TASKS),
+            ("--calib-method", (self.calib_method,), METHODS),
+            ("--calib-tools", self.calib_tools, (*TOOLS, "none")),
+            ("--placement", (self.placement,), tuple(POLICIES)),
         ):
             unknown = sorted(set(values) - set(known))
             if unknown:
@@ -143,6 +164,51 @@ class Recipe:
                 f"--sm {','.join(self.sm)}", needed="compute capabilities, each once, for example --sm 8.6,8.9,12.0"
             )
 
+    @property
+    def quantized(self) -> tuple[str, ...]:
+        """The grids that are asked for."""
+        return tuple(name for name, wanted in (("int8", self.int8), ("fp8", self.fp8)) if wanted)
+
+    def _check_quantization(self) -> None:
+        if self.quantized and not (self.calib_data or self.calibration):
+            raise UsageFault(
+                f"--{self.quantized[0]} without --calib-data",
+                needed="real images to calibrate on: random ones give ranges that mean nothing",
+                do="Give --calib-data DIR with some hundred training images",
+            )
+        if "none" in self.calib_tools and len(self.calib_tools) > 1:
+            raise UsageFault(f"--calib-tools {','.join(self.calib_tools)}", needed="none alone, or tools without it")
+        given = [
+            option
+            for option, value in (
+                ("--calib-data", self.calib_data),
+                ("--calibration", self.calibration),
+                ("--exclude", self.exclude),
+                ("--precision-plan", self.precision_plan),
+                ("--search", self.search),
+            )
+            if value
+        ]
+        if given and not self.quantized:
+            raise UsageFault(f"{given[0]} without --int8", needed="--int8 or --fp8", do=f"Add one, or drop {given[0]}")
+        if self.calibration and len(self.quantized) > 1:
+            raise UsageFault("--calibration with --int8 and --fp8", needed="one of the two: each has its own file")
+        if self.search and self.calibration:
+            raise UsageFault(
+                "--search with --calibration", needed="--calib-data: a plan is searched over fresh solutions"
+            )
+        if self.search and self.precision_plan:
+            raise UsageFault("--search with --precision-plan", needed="one of the two: a search writes a plan")
+        if self.search and not self.eval_data:
+            raise UsageFault("--search without --eval-data", needed="labelled images: plans are chosen on half of them")
+        if self.placement == "linears-and-attention" and (self.search or self.exclude or self.precision_plan):
+            raise UsageFault(
+                "--placement linears-and-attention with --search, --exclude or --precision-plan",
+                needed="all linears in it: engines do not fuse an attention in INT8 behind a linear in float",
+            )
+        if self.timings and not self.search:
+            raise UsageFault("--timings without --search", needed="--search, which weighs plans by them")
+
     def _check_numbers(self) -> None:
         # A margin of NaN, which is in no range, would call every drop INCONCLUSIVE, an infinite one every drop PASS.
         if not 0 <= self.max_drop <= 100:
@@ -156,6 +222,10 @@ class Recipe:
         ):
             if count < 0:
                 raise UsageFault(f"{option} {count}", needed="0 or more")
+        if not 0 <= self.int8_share <= 1:
+            raise UsageFault(f"--int8-share {self.int8_share}", needed="a share, from 0 to 1")
+        if not 1 <= self.calib_seeds <= 100:
+            raise UsageFault(f"--calib-seeds {self.calib_seeds}", needed="from 1 to 100")
         for option, size in (
             ("--image-size", self.image_size),
             ("--window", self.window),
@@ -165,7 +235,7 @@ class Recipe:
                 raise UsageFault(f"{option} {size[0]}x{size[1]}", needed="height and width of at least 1")
 
     def _check_paths(self) -> None:
-        for path in (self.checkpoint, self.calib_data, self.eval_data):
+        for path in (getattr(self, name) for name in _PATHS):
             try:
                 (path or "").encode()
             except UnicodeEncodeError:
@@ -174,6 +244,10 @@ class Recipe:
                     needed="a name that the recipe and the manifest of the run can hold",
                     do="Rename it, or give a link to it",
                 ) from None
+
+    def inputs(self) -> tuple[str, ...]:
+        """Every file and folder that is read."""
+        return tuple(getattr(self, name) for name in _PATHS if getattr(self, name))
 
     def loading(self) -> dict[str, Any]:
         """The options of `load_checkpoint`, which are also the fields of the load stage."""
@@ -193,15 +267,7 @@ class Recipe:
 
     def resolved(self) -> Recipe:
         """The same recipe with absolute paths, so that it can be run from anywhere."""
-        absolute = {
-            key: str(Path(value).absolute())
-            for key, value in (
-                ("checkpoint", self.checkpoint),
-                ("calib_data", self.calib_data),
-                ("eval_data", self.eval_data),
-            )
-            if value is not None
-        }
+        absolute = {key: str(Path(getattr(self, key)).absolute()) for key in _PATHS if getattr(self, key) is not None}
         return Recipe(**{**asdict(self), **absolute})
 
 
@@ -239,7 +305,7 @@ def _value(path: Path, key: str, kind: str, value: Any) -> Any:
     base = kind.removesuffix(" | None")
     if not fits[base]():
         raise BadInput(f"recipe {path}: {key} = {value!r}", needed=f"a value of the kind {kind}")
-    if key in ("checkpoint", "calib_data", "eval_data"):
+    if key in _PATHS:
         if not value:
             raise BadInput(f"recipe {path}: {key} is empty", needed="a path, or no such line")
         return str(path.parent.absolute() / value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,8 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from calib.image_source import ArrayRow
+from calib.calibration_record import CalibrationRecord
+from calib.halves import halves
 from calib.images import ImageSet, open_images
+from calib.noise import refuse_noise
+from calib.overlap import refuse_overlap
 from calib.pairs import is_paired, split_pairs
 from calib.preprocess import Preprocess
 from swin_deploy.checkpoint.sidecar import Sidecar
@@ -19,17 +21,18 @@ from swin_deploy.checkpoint.task import Classifier, Restoration, Task
 from swin_deploy.errors import BadData, BadInput, UsageFault
 from swin_deploy.parity.evaluation import SYNTHETIC_DENSE, EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.schedule import images_that_fit, refuse_too_many
-from swin_deploy.plan import Calibration
+from swin_deploy.plan import QuantizationData
+from swin_deploy.quantization.calibration import Calibration
+from swin_deploy.quantization.calibration_file import read_record
 from swin_deploy.recipe import Recipe
 
 __all__ = [
     "balanced_images",
-    "calibration_set",
     "evaluation_set",
     "judged_images",
     "preprocessing",
+    "quantization_data",
     "refuse_foreign_labels",
-    "refuse_overlap",
     "refuse_unfit",
 ]
 
@@ -217,21 +220,84 @@ def refuse_unfit(images: ImageSet, preprocess: Preprocess) -> None:
             raise BadData(f"{images.source}: {name} is {error.seen}", needed=error.needed, do=error.do) from error
 
 
-def calibration_set(recipe: Recipe, checkpoint: Understood) -> Calibration | None:
-    """INT8's images, `None` without `--int8`; of pairs for restoration, the inputs."""
-    if not recipe.int8:
-        return None
+def quantization_data(
+    recipe: Recipe, checkpoint: Understood, evaluation: EvaluationSet | None
+) -> tuple[QuantizationData | None, EvaluationSet | None]:
+    """INT8's and FP8's images, `None` without either; and the evaluation images that a search leaves to judge on.
+
+    Args:
+        recipe: What was asked for.
+        checkpoint: What it was asked of.
+        evaluation: The images to judge on; `None` where only the plan is to be shown.
+
+    Raises:
+        BadData: images are unusable, are noise, are in both sets, or have no labels to search a plan by.
+        BadInput: a file that the quantization starts from is missing, or no calibration.
+    """
+    if not recipe.quantized:
+        return None, evaluation
+    _require_files(recipe)
+    calibration = _calibration(recipe, checkpoint) if recipe.calib_data else None
+    if calibration is not None and evaluation is not None and not evaluation.synthetic:
+        refuse_overlap(calibration.images, evaluation.images)
+    if recipe.calibration and evaluation is not None and not evaluation.synthetic:
+        _refuse_judging_by(read_record(Path(recipe.calibration)), evaluation.images)
+    selection = None
+    if recipe.search and evaluation is not None:
+        if evaluation.labels is None:
+            raise BadData(
+                f"--search on {evaluation.images.source}, which has no labels of classes",
+                needed="a classifier and labelled images: a plan is chosen by what it costs in top-1",
+            )
+        one, other = halves(len(evaluation), recipe.seed, evaluation.images.labels)
+        selection, evaluation = evaluation.part(one), evaluation.part(other)
+    prepare = preprocessing(recipe, checkpoint, real_images=True)
+    return QuantizationData(prepare, calibration, evaluation, selection), evaluation
+
+
+def _refuse_judging_by(record: CalibrationRecord, images: ImageSet) -> None:
+    """An earlier calibration's images say nothing about accuracy either; known by their hashes alone."""
+    judged = set(images.content_hashes())
+    shared = [name for name, content in record.images if content in judged]
+    if shared:
+        raise BadData(
+            f"{len(shared)} evaluation images are among those that were calibrated on, first {shared[0]}",
+            needed="two sets without a common image, or the accuracy measured would flatter INT8",
+            do="Judge on other images",
+        )
+
+
+def _require_files(recipe: Recipe) -> None:
+    """What can be said of the files before hours of work."""
+    for option, path in (("--precision-plan", recipe.precision_plan), ("--timings", recipe.timings)):
+        if path and not Path(path).is_file():
+            raise BadInput(f"{option} {path} is no file", needed="an existing file")
+    if recipe.calibration:
+        read_record(Path(recipe.calibration))
+
+
+def _calibration(recipe: Recipe, checkpoint: Understood) -> Calibration:
+    """Of pairs for restoration, the inputs."""
     assert recipe.calib_data is not None
     prepare = preprocessing(recipe, checkpoint, real_images=True)
-    every = open_images(Path(recipe.calib_data)) if isinstance(checkpoint.task, Restoration) else None
-    if isinstance(checkpoint.task, Restoration) and every is not None and is_paired(every):
+    limit, task = recipe.calib_images or None, checkpoint.task
+    every = open_images(
+        Path(recipe.calib_data), limit=sys.maxsize, seed=recipe.seed, classes=checkpoint.sidecar.classes
+    )
+    if isinstance(task, Restoration) and is_paired(every):
         # The pictures are no inputs: calibrated on them, ranges would be those of sharper images than will come.
-        images, _ = split_pairs(every, checkpoint.task.scale, limit=recipe.calib_images or None, seed=recipe.seed)
+        whole = open_images(Path(recipe.calib_data))
+        images, _ = split_pairs(whole, task.scale, limit=limit, seed=recipe.seed)
+        available = len(whole) // 2
     else:
-        images = balanced_images(recipe.calib_data, recipe.calib_images, recipe.seed, checkpoint.sidecar.classes)
+        # In this order any first part is what a limit keeps.
+        images, available = every if limit is None else every.subset(range(min(limit, len(every)))), len(every)
+    for _ in images:
+        pass  # decoded once each, so that a broken one is named before hours of work
     if prepare.resize == "none":
         refuse_unfit(images, prepare)
-    return Calibration(images, prepare)
+    refuse_noise(images)
+    return Calibration(images, prepare, available, limit, recipe.seed)
 
 
 def refuse_foreign_labels(images: ImageSet, outputs: int, classes: tuple[str, ...] | None) -> None:
@@ -265,35 +331,6 @@ def refuse_foreign_labels(images: ImageSet, outputs: int, classes: tuple[str, ..
             needed="all classes, since they are numbered in sorted order, or the names beside the checkpoint",
             do="Add the missing folders (they may be empty), or a list `classes` to the checkpoint's JSON",
         )
-
-
-def refuse_overlap(calibration: Calibration | None, evaluation: EvaluationSet) -> None:
-    """Images that were calibrated on say nothing about accuracy.
-
-    Raises:
-        BadData: an image is in both sets.
-    """
-    if calibration is None or evaluation.synthetic:
-        return
-    kinds = {isinstance(item, ArrayRow) for images in (calibration.images, evaluation.images) for item in images.items}
-    # Files are compared as they are, which takes no decoding; a file and a row of an array can only be as pixels.
-    hashes = ImageSet.content_hashes if len(kinds) == 1 else _pixel_hashes
-    judged = set(hashes(evaluation.images))
-    shared = [
-        name
-        for name, content in zip(calibration.images.names, hashes(calibration.images), strict=True)
-        if content in judged
-    ]
-    if shared:
-        raise BadData(
-            f"{len(shared)} calibration images are also evaluation images, {shared[0]} among them",
-            needed="two sets without a common image, or the accuracy measured would flatter INT8",
-            do="Calibrate on training images",
-        )
-
-
-def _pixel_hashes(images: ImageSet) -> tuple[str, ...]:
-    return tuple(hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest() for image in images)
 
 
 def balanced_images(path: str, limit: int, seed: int, classes: tuple[str, ...] | None) -> ImageSet:

@@ -26,6 +26,8 @@ from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
 from swin_deploy.model.forms import open_deployment, open_reference, save_reference
 from swin_deploy.model.reference import ReferenceSwin
+from swin_deploy.quantization.calibration import Calibration
+from swin_deploy.quantization.solve import Settings
 from swin_deploy.stages.base import Produced, Stage
 from swin_deploy.stages.capture import Capture
 from swin_deploy.stages.cast import Cast
@@ -91,6 +93,7 @@ class Chain:
         images = folder / "calibration.npz"
         np.savez(images, images=structured_images(_CALIBRATION_IMAGES, 28, 28, seed=3))
         self.images: ImageSet = open_images(images)
+        self.calibration = Calibration(self.images, PREPROCESS, len(self.images), None)
 
     @functools.cached_property
     def recipes(self) -> Mapping[str, tuple[Stage, str]]:
@@ -110,9 +113,11 @@ class Chain:
             "fp16": (Cast(p.FP16), "simplified"),
             "bf16": (Cast(p.BF16), "simplified"),
             "lowered": (Lower(p.FP32), "simplified"),
-            "qdq": (Quantize(self.images, PREPROCESS), "simplified"),
+            "qdq": (Quantize(self.calibration, preprocess=PREPROCESS), "simplified"),
             "int8": (Cast(p.INT8), "qdq"),
             "lowered.qdq": (Lower(p.INT8), "qdq"),
+            "qdq.fp8": (Quantize(self.calibration, Settings("fp8"), preprocess=PREPROCESS), "simplified"),
+            "fp8": (Cast(p.FP8), "qdq.fp8"),
             # The same of a network that is not ours.
             "captured": (Capture("tests.own_networks:plain", (28, 28), _LARGEST_BATCH), "own"),
             "captured.deployment": (Constants(_LARGEST_BATCH), "captured"),

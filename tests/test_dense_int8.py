@@ -27,6 +27,7 @@ from swin_deploy.model.layout import token_layout
 from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import GATES, GateName, Verdict, judge
 from swin_deploy.parity.measure import Measurement, compare, run_session
+from swin_deploy.quantization.calibration import Calibration
 from swin_deploy.stages.base import Produced
 from swin_deploy.stages.cast import Cast
 from swin_deploy.stages.export import Export
@@ -118,7 +119,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     save_deployment(fold(paper), folder / "deployment.safetensors")
     form = Artifact("deployment", folder / "deployment.safetensors", Format.DEPLOYMENT, Precision.FP32)
     artifacts, facts = {"deployment": form}, {}
-    quantize = Quantize(calibration(spec), preprocess_of(spec))
+    prepare, images = preprocess_of(spec), calibration(spec)
+    quantize = Quantize(Calibration(images, prepare, len(images), None), preprocess=prepare)
     for name, stage, parent in (
         ("exported", Export(4), "deployment"),
         ("fp32", Simplify(), "exported"),
@@ -166,7 +168,7 @@ def test_the_four_linears_of_every_block_are_int8_and_no_convolution_is(made: Ma
     assert made.quantized.facts["quantized_linears"] == [
         f"blocks.{index}.{part}" for index in range(4) for part in LINEARS
     ]
-    assert made.quantized.facts["preprocess"]["channels"] == made.spec.channels
+    assert made.quantized.facts["calibration"]["preprocess"]["channels"] == made.spec.channels
     model = onnx.load(made.artifacts["int8"].path)
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
     fed = {node.op_type for node in model.graph.node if "DequantizeLinear" in map(makers.get, node.input)}

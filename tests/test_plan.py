@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,16 +12,24 @@ from calib.images import ImageSet
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.errors import Unavailable, UsageFault
+from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GateName
-from swin_deploy.plan import HALF_IMAGES, Calibration, Step, default_view, make_plan, resolve_target
+from swin_deploy.plan import HALF_IMAGES, QuantizationData, Step, default_view, make_plan, resolve_target
+from swin_deploy.quantization.calibration import Calibration
+from swin_deploy.quantization.find_plan import Search
+from swin_deploy.quantization.solve import Settings
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.capture import Capture
 from swin_deploy.stages.constants import Constants
+from swin_deploy.stages.quantize import Quantize
 from tests.chain import PREPROCESS
+
+IMAGES = ImageSet("none", ("one",), None, None, (None,))  # type: ignore[arg-type] # none of them is decoded
+DATA = QuantizationData(PREPROCESS, Calibration(IMAGES, PREPROCESS, 1, None))
 
 
 def files(recipe: Recipe, target: str) -> set[str]:
-    return {step.file for step in make_plan(recipe, target, None)}
+    return {step.file for step in make_plan(recipe, target, DATA if recipe.quantized else None)}
 
 
 def test_without_a_precision_the_fp32_chain_ends_in_the_engine() -> None:
@@ -44,10 +53,88 @@ def test_a_profile_of_onnx_without_onnx_is_refused() -> None:
         make_plan(Recipe("a", profile=("trt86",)), "torch", None)
 
 
+@pytest.mark.parametrize("grid", ["int8", "fp8"])
 @pytest.mark.parametrize("target", ["torch", "torch-tensorrt"])
-def test_int8_without_onnx_is_refused(target: str) -> None:
-    with pytest.raises(UsageFault, match="explicit Q/DQ"):
-        make_plan(Recipe("a", int8=True, calib_data="b"), target, None)
+def test_a_quantized_chain_without_onnx_is_refused(target: str, grid: str) -> None:
+    with pytest.raises(UsageFault, match=rf"--{grid} with --target {target}.*explicit Q/DQ"):
+        make_plan(Recipe("a", **{grid: True}, calib_data="b"), target, DATA)
+
+
+def quantized_recipe(**options: Any) -> Recipe:
+    return Recipe("a", calib_data="b", batch=(1, 1, 2), **options)
+
+
+def test_int8_and_fp8_go_the_same_way_and_fp8_has_no_graph_for_tensorrt_8() -> None:
+    both = quantized_recipe(int8=True, fp8=True, profile=("strong", "trt86"))
+    steps = {step.artifact: step for step in make_plan(both, "rtx", DATA)}
+    for grid, precision in (("int8", Precision.INT8), ("fp8", Precision.FP8)):
+        assert [steps[name].parent for name in (f"{grid}-qdq", grid, f"{grid}-engine")] == ["fp32", f"{grid}-qdq", grid]
+        assert steps[f"{grid}-qdq"].stage.produces == (Format.ONNX, precision)
+        gates = {view.gate for name in (f"{grid}-qdq", grid, f"{grid}-engine") for view in steps[name].views}
+        assert gates - {None} == {GateName[grid.upper()]}
+    assert "int8-trt86" in steps and "fp8-trt86" not in steps
+
+
+def test_fp8_is_built_for_the_targets_that_have_it_and_refused_where_none_has() -> None:
+    def built_for(grid: str, *sm: str) -> tuple[str, ...]:
+        plan = make_plan(quantized_recipe(**{grid: True}, sm=sm), "rtx", DATA)
+        stage: Any = next(step.stage for step in plan if step.artifact == f"{grid}-engine")
+        return tuple(stage.compute_capabilities)
+
+    assert built_for("fp8", "8.6", "8.9", "12.0") == ("8.9", "12.0")
+    assert built_for("int8", "8.6", "8.9", "12.0") == ("8.6", "8.9", "12.0")  # the control
+    with pytest.raises(UsageFault, match=r"--fp8 with --sm 8\.6,8\.7"):
+        built_for("fp8", "8.6", "8.7")
+
+
+def test_fp8_with_tensorrt_8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin_deploy import plan as module
+    from swin_deploy.backends.tensorrt_flavor import flavor_traits
+
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "8.6.1")))
+    with pytest.raises(UsageFault, match="--fp8 with TensorRT 8"):
+        make_plan(quantized_recipe(fp8=True), "tensorrt", DATA)
+    assert "int8-trt86" in {step.artifact for step in make_plan(quantized_recipe(int8=True), "tensorrt", DATA)}
+
+
+def test_every_option_of_the_quantization_reaches_its_stage() -> None:
+    recipe = quantized_recipe(
+        fp8=True,
+        eval_data="c",
+        calib_method="mse",
+        calib_tools=("balance",),
+        calib_seeds=2,
+        placement="no-fc2",
+        exclude=("merge",),
+        search=True,
+        timings="times.csv",
+        max_drop=0.5,
+        seed=3,
+    )
+    images = EvaluationSet(IMAGES, PREPROCESS)
+    data = replace(DATA, selection=images, judged=images)
+    stage = next(step.stage for step in make_plan(recipe, "onnxruntime", data) if step.artifact == "fp8-qdq")
+    settings = Settings("fp8", "mse", ("balance",), 3)
+    search = Search(images, 0.5, timings="times.csv")
+    assert stage == Quantize(
+        DATA.calibration, settings, "no-fc2", ("merge",), None, None, search, 2, images, PREPROCESS
+    )
+    alone = next(
+        step.stage
+        for step in make_plan(replace(recipe, calib_seeds=1), "onnxruntime", data)
+        if step.artifact == "fp8-qdq"
+    )
+    assert alone == replace(stage, seeds=1, judged=None)  # other images to judge on leave the graph as it is
+    reusing = Recipe("a", int8=True, calibration="d.npz", precision_plan="e.plan", calib_tools=("none",))
+    stage = next(
+        step.stage
+        for step in make_plan(reusing, "onnxruntime", replace(DATA, calibration=None))
+        if step.artifact == "int8-qdq"
+    )
+    assert isinstance(stage, Quantize)
+    assert (stage.calibration, stage.reuse, stage.plan_file, stage.settings.tools, stage.search) == (
+        None, "d.npz", "e.plan", (), None
+    )  # fmt: skip
 
 
 def test_torch_tensorrt_converts_the_typed_deployment_form() -> None:
@@ -94,6 +181,8 @@ def test_auto_takes_what_is_there_and_says_why(monkeypatch: pytest.MonkeyPatch) 
         (Format.DEPLOYMENT, Precision.FP16, GateName.FP16_NUMERICS),
         (Format.ONNX, Precision.FP16, GateName.FP16_GRAPH),
         (Format.ONNX, Precision.INT8, GateName.INT8),
+        (Format.ONNX, Precision.FP8, GateName.FP8),
+        (Format.RTX_PLAN, Precision.FP8, GateName.FP8),
         (Format.RTX_PLAN, Precision.FP16, GateName.FP16_ENGINE),
         (Format.TENSORRT_PLAN, Precision.INT8, GateName.INT8),
         (Format.AOTINDUCTOR, Precision.BF16, GateName.BF16),
@@ -106,8 +195,8 @@ def test_every_kind_of_file_has_its_gate(form: Format, precision: Precision, gat
 def test_quantized_graphs_are_judged_literally_and_half_precision_on_a_subset_without_a_gpu(monkeypatch) -> None:
     from swin_deploy import plan as module
 
-    view = default_view(Artifact("a", Path("a"), Format.ONNX, Precision.INT8))
-    assert view.backend == OnnxRuntime(literal=True)
+    for grid in (Precision.INT8, Precision.FP8):
+        assert default_view(Artifact("a", Path("a"), Format.ONNX, grid)).backend == OnnxRuntime(literal=True)
     monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: "no GPU")
     assert default_view(Artifact("a", Path("a"), Format.DEPLOYMENT, Precision.FP16)).limit == HALF_IMAGES
     monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: None)
@@ -120,8 +209,8 @@ OWN = Recipe("a", model="my.module:make", batch=(1, 4, 8))
 
 
 def own_plan(recipe: Recipe, target: str) -> dict[str, Step]:
-    calibration = Calibration(ImageSet("none", ("one",), None, None, (None,)), PREPROCESS) if recipe.int8 else None
-    return {step.artifact: step for step in make_plan(recipe, target, calibration, own_size=(16, 32))}
+    data = DATA if recipe.quantized else None
+    return {step.artifact: step for step in make_plan(recipe, target, data, own_size=(16, 32))}
 
 
 def test_an_own_network_is_captured_and_its_constants_folded_in_place_of_load_and_fold() -> None:

@@ -61,7 +61,7 @@ def test_the_commands_of_your_own_checkpoint_work_in_the_order_they_stand(tmp_pa
 
 
 def test_the_gates_it_names_are_the_gates_in_force() -> None:
-    assert "FP32 100, FP16 60 (50 on an engine), BF16 35, INT8 25" in README
+    assert "FP32 100, FP16 60 (50 on an engine), BF16 35, INT8 and FP8 25" in README
     assert {name: gate.sqnr_db for name, gate in GATES.items()} == {
         GateName.FP32: 100,
         GateName.FP16_NUMERICS: 60,
@@ -69,6 +69,7 @@ def test_the_gates_it_names_are_the_gates_in_force() -> None:
         GateName.FP16_ENGINE: 50,
         GateName.BF16: 35,
         GateName.INT8: 25,
+        GateName.FP8: 25,
     }
 
 

@@ -19,9 +19,17 @@ FULL = Recipe(
     fp16=True,
     bf16=True,
     int8=True,
+    fp8=True,
     calib_data="/data/calibration",
     calib_images=500,
     calib_method="min-max",
+    calib_tools=("repq", "bias"),
+    calib_seeds=5,
+    placement="no-fc2",
+    exclude=(r"^blocks\.0\.", "merge"),
+    search=True,
+    int8_share=0.95,
+    timings="/data/timings.csv",
     eval_data="/data/evaluation.npz",
     eval_images=2000,
     compile=False,
@@ -60,10 +68,15 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_the_full_recipe_above_differs_from_the_default_in_every_field() -> None:
     default = Recipe("other")
     same = {field.name for field in fields(Recipe) if getattr(FULL, field.name) == getattr(default, field.name)}
-    assert same == {"model"}  # which excludes some of the others
+    assert same == {"model", "calibration", "precision_plan"}  # which exclude some of the others
 
 
-@pytest.mark.parametrize("recipe", [FULL, Recipe("/models/swin.pth"), Recipe("/models/own.pth", model="own:make")])
+REUSING = Recipe("/a.pth", int8=True, calibration="/b.npz", precision_plan="/c.plan", calib_tools=())
+
+
+@pytest.mark.parametrize(
+    "recipe", [FULL, REUSING, Recipe("/models/swin.pth"), Recipe("/models/own.pth", model="own:make")]
+)
 def test_every_field_survives_the_file(tmp_path: Path, recipe: Recipe) -> None:
     assert Recipe(**read_recipe(written(tmp_path, recipe.to_toml()))) == recipe
 
@@ -182,7 +195,26 @@ def test_a_recipe_that_is_missing_or_a_folder_is_said_so(tmp_path: Path) -> None
         ({"batch": (1, 32, 8)}, "--batch 1,32,8"),
         ({"int8": True}, "--int8 without --calib-data"),
         ({"int8": True, "calib_data": ""}, "--int8 without --calib-data"),
+        ({"fp8": True}, "--fp8 without --calib-data"),
         ({"calib_data": "x"}, "--calib-data without --int8"),
+        ({"calibration": "x"}, "--calibration without --int8"),
+        ({"exclude": ("x",)}, "--exclude without --int8"),
+        ({"precision_plan": "x"}, "--precision-plan without --int8"),
+        ({"search": True, "eval_data": "x"}, "--search without --int8"),
+        ({"int8": True, "fp8": True, "calibration": "x"}, "--calibration with --int8 and --fp8"),
+        ({"int8": True, "calibration": "x", "search": True, "eval_data": "y"}, "--search with --calibration"),
+        (
+            {"int8": True, "calib_data": "x", "search": True, "eval_data": "y", "precision_plan": "z"},
+            "--search with --precision-plan",
+        ),
+        ({"int8": True, "calib_data": "x", "search": True}, "--search without --eval-data"),
+        ({"int8": True, "calib_data": "x", "timings": "y"}, "--timings without --search"),
+        ({"calib_method": "entropie"}, "--calib-method entropie"),
+        ({"calib_tools": ("balance", "magic")}, "--calib-tools magic"),
+        ({"calib_tools": ("none", "bias")}, "--calib-tools none,bias"),
+        ({"placement": "everywhere"}, "--placement everywhere"),
+        ({"calib_seeds": 0}, "--calib-seeds 0"),
+        ({"calib_seeds": 101}, "--calib-seeds 101"),
         ({"target": "cuda"}, "--target cuda"),
         ({"require": ("engine", "speed")}, "--require speed"),
         ({"profile": ("trt85",)}, "--profile trt85"),
@@ -200,6 +232,7 @@ def test_a_recipe_that_is_missing_or_a_folder_is_said_so(tmp_path: Path) -> None
         ({"window": (7, 0)}, "--window 7x0"),
         ({"pretrained_window": ((-1, 7),)}, "--pretrained-window -1x7"),
         ({"eval_data": "name-\udcff"}, "is not in UTF-8"),
+        ({"int8": True, "calibration": "name-\udcff"}, "is not in UTF-8"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_loaded(options: dict[str, Any], seen: str) -> None:
@@ -217,6 +250,10 @@ def test_what_contradicts_itself_is_refused_before_anything_is_loaded(options: d
         {"batch": (8, 8, 8)},
         {"max_drop": 0.0},
         {"int8": True, "calib_data": "x"},
+        {"int8": True, "calibration": "x"},
+        {"fp8": True, "calib_data": "x", "calib_tools": ("none",), "calib_seeds": 1},
+        {"int8": True, "fp8": True, "calib_data": "x", "exclude": ("a", "b")},
+        {"int8": True, "calib_data": "x", "eval_data": "y", "search": True, "timings": "z"},
         {"require": ("engine",)},
         {"require": ("accuracy",), "eval_data": "x"},
         {"profile": ()},

@@ -18,8 +18,9 @@ from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
 from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration, Task
 from swin_deploy.errors import BadData, BadInput, UsageFault
 from swin_deploy.parity.schedule import LIMIT_BYTES
+from swin_deploy.quantization.calibration import Calibration
 from swin_deploy.recipe import Recipe
-from swin_deploy.request import calibration_set, evaluation_set, preprocessing, refuse_foreign_labels, refuse_overlap
+from swin_deploy.request import evaluation_set, preprocessing, quantization_data, refuse_foreign_labels
 
 STATED = Preprocess(32, 32, "squash", "bilinear", "torch", (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
 
@@ -37,6 +38,11 @@ def checkpoint(
     spec = SwinSpec("v1", (16, 8), 1 if restores else 2, channels, stages, task or Classifier(classes), rule=rule)
     reading = SimpleNamespace(spec=spec)
     return Checkpoint(Path("/models/tiny.pth"), "timm", reading, Sidecar(None, preprocess=preprocess, classes=names))
+
+
+def calibration_set(recipe: Recipe, understood: Checkpoint) -> Calibration | None:
+    data, _ = quantization_data(recipe, understood, None)
+    return None if data is None else data.calibration
 
 
 def pixels(count: int, seed: int = 0) -> np.ndarray:
@@ -194,41 +200,103 @@ def test_without_int8_there_is_nothing_to_calibrate_on() -> None:
 
 def sets(calibration: str, evaluation: str) -> tuple:
     recipe = Recipe("a.pth", int8=True, calib_data=calibration, eval_data=evaluation)
-    return calibration_set(recipe, checkpoint()), evaluation_set(recipe, checkpoint())
+    return recipe, checkpoint(), evaluation_set(recipe, checkpoint())
 
 
 def test_two_sets_without_a_common_image_are_accepted(tmp_path: Path) -> None:
-    refuse_overlap(*sets(npz(tmp_path / "a.npz", pixels(3, 1)), npz(tmp_path / "b.npz", pixels(3, 2))))
+    quantization_data(*sets(npz(tmp_path / "a.npz", pixels(3, 1)), npz(tmp_path / "b.npz", pixels(3, 2))))
 
 
 def test_one_common_image_is_refused_and_named(tmp_path: Path) -> None:
     shared = np.concatenate([pixels(3, 1)[1:2], pixels(2, 2)])
-    with pytest.raises(BadData, match=r"1 calibration images are also evaluation images, images\[1\]") as caught:
-        refuse_overlap(*sets(npz(tmp_path / "a.npz", pixels(3, 1)), npz(tmp_path / "b.npz", shared)))
+    with pytest.raises(BadData, match=r"1 of 3 calibration images are evaluation images too: images\[1\]") as caught:
+        quantization_data(*sets(npz(tmp_path / "a.npz", pixels(3, 1)), npz(tmp_path / "b.npz", shared)))
     assert caught.value.exit_code == 5
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_common_image_is_found_across_a_folder_of_files_and_an_array(tmp_path: Path, turned: bool) -> None:
     pair = [folders(tmp_path / "a", pixels(3, 1), "x", "y", "z"), npz(tmp_path / "b.npz", pixels(5, 1)[2:])]
-    with pytest.raises(BadData, match="1 calibration images are also evaluation images"):
-        refuse_overlap(*sets(*(reversed(pair) if turned else pair)))
+    with pytest.raises(BadData, match="1 of 3 calibration images are evaluation images too"):
+        quantization_data(*sets(*(reversed(pair) if turned else pair)))
 
 
 def test_different_images_of_a_folder_and_an_array_are_accepted(tmp_path: Path) -> None:
-    refuse_overlap(*sets(folders(tmp_path / "a", pixels(3, 1), "x", "y", "z"), npz(tmp_path / "b.npz", pixels(3, 2))))
+    quantization_data(
+        *sets(folders(tmp_path / "a", pixels(3, 1), "x", "y", "z"), npz(tmp_path / "b.npz", pixels(3, 2)))
+    )
 
 
 def test_the_same_folder_twice_is_refused(tmp_path: Path) -> None:
     data = folders(tmp_path / "a", pixels(3), "x", "y", "z")
     with pytest.raises(BadData, match="3 calibration images"):
-        refuse_overlap(*sets(data, data))
+        quantization_data(*sets(data, data))
 
 
 def test_synthetic_images_overlap_with_nothing(tmp_path: Path) -> None:
     recipe = Recipe("a.pth", int8=True, calib_data=npz(tmp_path / "a.npz", pixels(2)))
-    refuse_overlap(calibration_set(recipe, checkpoint()), evaluation_set(recipe, checkpoint()))
-    refuse_overlap(None, evaluation_set(recipe, checkpoint()))
+    evaluation = evaluation_set(recipe, checkpoint())
+    assert quantization_data(recipe, checkpoint(), evaluation)[1] is evaluation
+
+
+def test_noise_is_no_calibration_data_and_pictures_are(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+    for grid in ("int8", "fp8"):
+        recipe = Recipe("a.pth", **{grid: True}, calib_data=npz(tmp_path / "noise.npz", noise))
+        with pytest.raises(BadData, match="6 of 6 calibration images looked at are random noise"):
+            calibration_set(recipe, checkpoint())
+        pictures = npz(tmp_path / "pictures.npz", structured_images(6, 32, 32, 0))
+        assert calibration_set(replace(recipe, calib_data=pictures), checkpoint()) is not None  # the control
+
+
+def test_calibration_says_how_many_images_there_were_and_a_limit_keeps_the_first_of_one_order(tmp_path: Path) -> None:
+    data = npz(tmp_path / "a.npz", pixels(6), [0, 1, 2, 0, 1, 2])
+    every = calibration_set(Recipe("a.pth", int8=True, calib_data=data, calib_images=0), checkpoint())
+    some = calibration_set(Recipe("a.pth", int8=True, calib_data=data, calib_images=4), checkpoint())
+    assert every is not None and some is not None
+    assert (every.available, every.limit, len(every.images)) == (6, None, 6)
+    assert (some.available, some.limit, len(some.images)) == (6, 4, 4)
+    assert some.images.names == every.images.names[:4]
+    assert some.preprocess == replace(STATED, height=16, width=8)
+
+
+def test_a_search_divides_the_evaluation_images_into_two_halves_without_a_common_one(tmp_path: Path) -> None:
+    data = {"calib_data": npz(tmp_path / "c.npz", pixels(3, 1))}
+    labels = [0, 1, 2, 0, 1, 2, 0, 1]
+    data["eval_data"] = npz(tmp_path / "e.npz", pixels(8, 2), labels)
+    recipe = Recipe("a.pth", int8=True, search=True, **data)
+    evaluation = evaluation_set(recipe, checkpoint())
+    found, rest = quantization_data(recipe, checkpoint(), evaluation)
+    assert found is not None and found.selection is not None and rest is not None and found.judged is rest
+    names = found.selection.images.names, rest.images.names
+    assert (len(names[0]), len(names[1])) == (4, 4)
+    assert sorted(names[0] + names[1]) == sorted(evaluation.images.names)
+    assert max(np.abs(np.bincount(found.selection.labels) - np.bincount(rest.labels))) <= 1
+    # The control: without a search nothing is taken away.
+    found, rest = quantization_data(replace(recipe, search=False), checkpoint(), evaluation)
+    assert found is not None and found.selection is None and rest is evaluation
+
+
+def test_a_search_without_labels_is_refused(tmp_path: Path) -> None:
+    data = {"calib_data": npz(tmp_path / "c.npz", pixels(3, 1)), "eval_data": npz(tmp_path / "e.npz", pixels(8, 2))}
+    recipe = Recipe("a.pth", int8=True, search=True, **data)
+    with pytest.raises(BadData, match="has no labels of classes"):
+        quantization_data(recipe, checkpoint(), evaluation_set(recipe, checkpoint()))
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({"precision_plan": "none.plan"}, "--precision-plan none.plan is no file"),
+        ({"search": True, "eval_data": "e", "timings": "none.csv"}, "--timings none.csv is no file"),
+        ({"calibration": "none.npz"}, "none.npz cannot be read as a calibration"),
+        ({"calibration": __file__}, "cannot be read as a calibration"),
+    ],
+)
+def test_files_that_are_missing_are_found_before_the_work_begins(options: dict, seen: str, tmp_path: Path) -> None:
+    data = {} if "calibration" in options else {"calib_data": npz(tmp_path / "c.npz", pixels(3, 1))}
+    with pytest.raises(BadInput, match=seen):
+        quantization_data(Recipe("a.pth", int8=True, **data, **options), checkpoint(), None)
 
 
 # Dense tasks

@@ -67,7 +67,13 @@ def test_fp16_reaches_60_db_in_torch_half_on_at_least_200_images(manifest: Manif
 
 
 @pytest.mark.parametrize("artifact", ["int8-qdq", "int8"])
-def test_int8_loses_less_than_a_point_with_its_bound(manifest: Manifest, artifact: str) -> None:
+def test_int8_loses_less_than_half_a_point_with_its_bound(manifest: Manifest, artifact: str) -> None:
     task = row(manifest, artifact, "literal Q/DQ")["task"]
     assert task["images"] == 10_000
-    assert task["upper"] <= 1.0
+    assert task["upper"] <= 0.5
+
+
+@pytest.mark.parametrize("artifact", ["int8-qdq", "int8"])
+def test_int8_is_two_decibels_above_the_best_of_the_other_tools(manifest: Manifest, artifact: str) -> None:
+    # ONNX Runtime's percentile, on both models: 42.4 dB; see benchmarks/int8_accuracy.py.
+    assert sqnr(row(manifest, artifact, "literal Q/DQ")) >= 44.4

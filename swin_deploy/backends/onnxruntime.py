@@ -19,9 +19,10 @@ from swin_deploy.backends.base import Outputs
 from swin_deploy.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
-__all__ = ["OnnxRuntime", "OnnxRuntimeSession", "tensors_of"]
+__all__ = ["OnnxRuntime", "OnnxRuntimeSession", "outputs_of", "tensors_of"]
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,42 @@ class OnnxRuntimeSession:
 
 
 def tensors_of(
-    path: Path, names: Iterable[str], batches: Iterable[npt.NDArray[np.float32]]
+    source: Path | onnx.ModelProto,
+    names: Iterable[str],
+    batches: Iterable[npt.NDArray[np.float32]],
+    *,
+    literal: bool = False,
 ) -> Iterator[Mapping[str, npt.NDArray[np.float32]]]:
-    """Run an FP32 graph over `batches` and yield the named inner tensors of each."""
+    """Run an FP32 graph over `batches` and yield the named inner tensors of each.
+
+    With `literal` its Q/DQ pairs round exactly as they say; see `OnnxRuntime`.
+    """
     import onnx
 
-    model = onnx.load(path)
+    model = onnx.ModelProto()
+    model.CopyFrom(onnx.load(source) if isinstance(source, Path) else source)
     wanted = list(dict.fromkeys(names))
     inputs = {value.name for value in model.graph.input}
     outer = [name for name in wanted if name not in inputs]
     present = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outer if name not in present)
-    session = _session(model.SerializeToString(), literal=False)
+    session = _session(model.SerializeToString(), literal=literal)
     for images in batches:
-        values = dict(zip(outer, session.run(outer, {session.get_inputs()[0].name: images}), strict=True))
-        values.update({name: images for name in wanted if name in inputs})
-        yield values
+        # Not kept in a variable: a generator that waits would hold them.
+        yield {
+            **dict(zip(outer, session.run(outer, {session.get_inputs()[0].name: images}), strict=True)),
+            **{name: images for name in wanted if name in inputs},
+        }
+
+
+def outputs_of(
+    model: onnx.ModelProto, batches: Iterable[npt.NDArray[np.float32]]
+) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """Run a graph over `batches`: all optimisations but those of Q/DQ pairs, which round as they say."""
+    session = _session(model.SerializeToString(), literal=False, exact_pairs=True)
+    names = [output.name for output in session.get_outputs()]
+    for images in batches:
+        yield dict(zip(names, session.run(names, {session.get_inputs()[0].name: images}), strict=True))
 
 
 def _load(path: Path, *, literal: bool) -> onnxruntime.InferenceSession:
@@ -116,11 +137,13 @@ def _load(path: Path, *, literal: bool) -> onnxruntime.InferenceSession:
         ) from error
 
 
-def _session(model: str | bytes, *, literal: bool) -> Any:
+def _session(model: str | bytes, *, literal: bool, exact_pairs: bool = False) -> Any:
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     if literal:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if exact_pairs:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

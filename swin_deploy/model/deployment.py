@@ -42,8 +42,8 @@ class WindowAttention(nn.Module):
     Attributes:
         constant: Position bias plus shift mask, [nW or 1, h, N, N]; the bias alone where the two are kept apart.
         mask: The shift mask of a shifted block where the two are kept apart, else `None`.
-        logit_scale: V2 only: the clamped and exponentiated factor of the cosine scores, [h, 1, 1]. V1's scale
-            stands in the query's weights instead.
+        logit_scale: V2 only: what the unit vectors are multiplied by, [2, h, 1]: the clamped and exponentiated factor
+            of the cosine scores for the query, ones for the key. V1's scale stands in the query's weights instead.
     """
 
     constant: Tensor
@@ -58,23 +58,32 @@ class WindowAttention(nn.Module):
         leading = geometry.windows if geometry.shifted and mask is None else 1
         self.register_buffer("constant", torch.zeros(leading, spec.heads, geometry.tokens, geometry.tokens))
         self.mask = mask
-        self.register_buffer("logit_scale", torch.ones(spec.heads, 1, 1) if family == "v2" else None)
+        self.register_buffer("logit_scale", torch.ones(2, spec.heads, 1) if family == "v2" else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, C] in window order to the same."""
         qkv = self.qkv(x)  # [B, L, 3*h*d]
         qkv = qkv.reshape(-1, self.windows, self.tokens, 3, self.heads, self.head_dim)  # [B, nW, N, 3, h, d]
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each [B, nW, h, N, d]
-        if self.logit_scale is not None:
-            q, k = _unit(q, self.logit_scale), _unit(k)
+        q, k, v = self._split(qkv)  # each [B, nW, h, N, d]
         scores = q @ k.transpose(-2, -1) + self.constant  # [B, nW, h, N, N]
         if self.mask is not None:
             scores = scores + self.mask.values
         x = scores.softmax(dim=-1) @ v  # [B, nW, h, N, d]
-        # Windows join the batch before heads go back into the channels: TensorRT-RTX then needs no copy kernel here.
-        x = x.reshape(-1, self.heads, self.tokens, self.head_dim)  # [B*nW, h, N, d]
-        x = x.transpose(1, 2).reshape(-1, self.windows * self.tokens, self.heads * self.head_dim)  # [B, L, h*d]
-        return cast(Tensor, self.proj(x))
+        # The projection works on rows with a window's tokens outermost: TensorRT for RTX then needs no copy kernel
+        # before it, in INT8 neither, as long as what is transposed has three axes.
+        x = x.reshape(-1, self.tokens, self.head_dim).transpose(0, 1)  # [N, B*nW*h, d]
+        x = self.proj(x.reshape(self.tokens, -1, self.heads * self.head_dim))  # [N, B*nW, C]
+        return x.transpose(0, 1).reshape(-1, self.windows * self.tokens, x.shape[-1])  # [B, L, C]
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, nW, N, 3, h, d] to query, key and value, each [B, nW, h, N, d]; V2's first two as unit vectors."""
+        if self.logit_scale is None:
+            q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
+            return q, k, v
+        # Both at once and before the permutation, which saves TensorRT for RTX a kernel a block.
+        units = _unit(qkv[:, :, :, :2], self.logit_scale)  # [B, nW, N, 2, h, d]
+        q, k = units.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        return q, k, qkv[:, :, :, 2:].squeeze(3).transpose(2, 3)
 
 
 class ShiftMask(nn.Module):
@@ -101,8 +110,7 @@ class RasterAttention(nn.Module):
         order = window_order(geometry.feature_map, geometry.window, geometry.shift, roll_first=geometry.roll_first)
         raster = np.arange(geometry.feature_map[0] * geometry.feature_map[1], dtype=np.int64)
         for name, positions in (("to_raster", reorder(order, raster)), ("to_stream", reorder(raster, order))):
-            index = None if positions is None else torch.from_numpy(positions)
-            self.register_buffer(name, index, persistent=False)
+            self.register_buffer(name, _index(positions), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, C] in window order to the same."""
@@ -115,9 +123,10 @@ class RasterAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """One block on the window-ordered stream, with the permutation that brings the stream into its order."""
+    """One block on the window-ordered stream, with the permutations into its own order and into the next block's."""
 
     permutation: Tensor | None
+    leaving: Tensor | None
     real: Tensor | None
 
     def __init__(
@@ -126,8 +135,8 @@ class Block(nn.Module):
         super().__init__()
         dims, geometry = spec.stages[stage], spec.geometry(stage, block)
         self.post_norm = spec.family == "v2"
-        permutation = None if layout.permutation is None else torch.from_numpy(layout.permutation)
-        self.register_buffer("permutation", permutation, persistent=False)
+        self.register_buffer("permutation", _index(layout.permutation), persistent=False)
+        self.register_buffer("leaving", _index(layout.leaving), persistent=False)
         self.register_buffer("real", _column(layout.real), persistent=False)
         self.merge = PatchMerging(spec, stage, layout) if layout.merges else None
         self.norm1 = nn.LayerNorm(dims.dim, eps=spec.norm_eps)
@@ -142,10 +151,21 @@ class Block(nn.Module):
         if self.merge is not None:
             x = self.merge(x)
         if self.post_norm:
-            x = x + cast(Tensor, self.norm1(self.attn(self._without_padding(x))))
-            return x + cast(Tensor, self.norm2(self.mlp(x)))
+            return self._post_norm(x)
         x = x + cast(Tensor, self.attn(self._without_padding(self.norm1(x))))
         return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+    def _post_norm(self, x: Tensor) -> Tensor:
+        """V2: [B, L, C] to [B, L'', C], in the order that leaves."""
+        length, channels = x.shape[1:]
+        y = self.attn(self._without_padding(x))
+        # All tokens in one row: TensorRT for RTX then fuses bias and GELU into the product before them.
+        x = x.reshape(1, -1, channels) + self.norm1(y.reshape(1, -1, channels))  # [1, B*L, C]
+        y = self.mlp(x)
+        x, y = x.reshape(-1, length, channels), y.reshape(-1, length, channels)  # each [B, L, C]
+        if self.leaving is not None:  # before the norm, whose kernel then reads in the new order
+            x, y = x.index_select(1, self.leaving), y.index_select(1, self.leaving)  # each [B, L'', C]
+        return x + cast(Tensor, self.norm2(y))
 
     def _without_padding(self, x: Tensor) -> Tensor:
         """Zeros in padded tokens, which every code base has at the input of qkv."""
@@ -197,18 +217,23 @@ class PatchMerging(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches to tokens in raster order."""
+    """Non-overlapping patches to tokens in the order of the first block's windows."""
 
-    def __init__(self, spec: SwinSpec) -> None:
+    order: Tensor | None
+
+    def __init__(self, spec: SwinSpec, order: IntArray | None) -> None:
         super().__init__()
         dim = spec.stages[0].dim
         self.spec = spec
+        self.register_buffer("order", _index(order), persistent=False)
         self.proj = nn.Conv2d(spec.channels, dim, spec.patch, spec.patch)
         self.norm = nn.LayerNorm(dim, eps=spec.norm_eps) if spec.patch_norm else None
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, channels, Hpx, Wpx] to [B, L, C]."""
         x = self.proj(fit_image(images, self.spec)).flatten(2).transpose(1, 2)  # [B, L, C]
+        if self.order is not None:
+            x = x.index_select(1, self.order)  # [B, L, C], in window order
         return x if self.norm is None else cast(Tensor, self.norm(x))
 
 
@@ -220,11 +245,11 @@ class DeploymentSwin(nn.Module):
     def __init__(self, spec: SwinSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.patch_embed = PatchEmbed(spec)
         layout = token_layout(spec)
+        self.patch_embed = PatchEmbed(spec, layout.entry)
         self.blocks = make_blocks(spec, layout)
         self.exits = make_exits(spec, layout)
-        self.register_buffer("end", None if layout.end is None else torch.from_numpy(layout.end), persistent=False)
+        self.register_buffer("end", _index(layout.end), persistent=False)
         self.norm, self.head, self.out_norms = tail(spec)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -263,8 +288,7 @@ class Exit(nn.Module):
     def __init__(self, stage: int, feature_map: tuple[int, int], positions: IntArray | None) -> None:
         super().__init__()
         self.stage, self.feature_map = stage, feature_map
-        index = None if positions is None else torch.from_numpy(positions)
-        self.register_buffer("positions", index, persistent=False)
+        self.register_buffer("positions", _index(positions), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, C] to [B, C, H, W]."""
@@ -309,12 +333,16 @@ def outer_type(inside: torch.dtype) -> torch.dtype:
     return torch.float64 if inside == torch.float64 else torch.float32
 
 
+def _index(positions: IntArray | None) -> Tensor | None:
+    return None if positions is None else torch.from_numpy(positions)
+
+
 def _column(real: BoolArray | None) -> Tensor | None:
     """1 for a token and 0 for padding, [L, 1]."""
     return None if real is None else torch.from_numpy(real)[:, None].to(torch.get_default_dtype())
 
 
-def _unit(x: Tensor, scale: Tensor | None = None) -> Tensor:
+def _unit(x: Tensor, scale: Tensor) -> Tensor:
     """`x` [..., d] at unit length times `scale`, as `torch.nn.functional.normalize` with its default epsilon.
 
     In FP32 when `x` is FP16 or BF16: the squares overflow FP16, and the epsilon vanishes in it. Written without
@@ -322,5 +350,5 @@ def _unit(x: Tensor, scale: Tensor | None = None) -> Tensor:
     """
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp_min(1e-12)  # [..., 1]
-    unit: Tensor = wide / length
-    return (unit if scale is None else unit * scale).to(x.dtype)
+    unit: Tensor = wide / length * scale
+    return unit.to(x.dtype)

@@ -135,7 +135,7 @@ def fold_window_attention(attention: reference.WindowAttention, target: deployme
     position = cast(reference.WindowAttentionV1 | reference.WindowAttentionV2, attention).bias()  # [h, N, N]
     target.constant.copy_(_constant(position, None if target.mask is not None else attention.mask))
     if isinstance(attention, reference.WindowAttentionV2):
-        cast(Tensor, target.logit_scale).copy_(attention.factor())
+        cast(Tensor, target.logit_scale)[0].copy_(attention.factor()[:, 0])  # [h, 1]; the key's are ones
 
 
 def _constant(bias: Tensor, mask: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ account, since they are zeroed wherever a code base has zeros. This file is the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +23,23 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """What has to happen to the stream before one block.
+    """What has to happen to the stream around one block.
 
     Attributes:
-        permutation: [L] positions in the incoming stream, or `None` when the order already fits.
+        permutation: [L] positions in the incoming stream, or `None` when the order already fits, or was made to fit by
+            what stands before.
         merges: Whether patch merging stands between: groups of four neighbours are then adjacent after `permutation`.
         real: [L'] which tokens of the block's own stream are no padding, or `None` when all are.
         merged: [4*L'] which of the tokens that merge are no padding of an odd map, or `None` when all are.
+        leaving: [L''] positions in the block's own stream that give the order of the next block, where this block
+            applies them itself, before its last norm.
     """
 
     permutation: IntArray | None
     merges: bool
     real: BoolArray | None = None
     merged: BoolArray | None = None
+    leaving: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class TokenLayout:
 
     Attributes:
         blocks: One entry a block, in the order of `SwinSpec.blocks`.
+        entry: [L] positions in raster order that give the order of the first block, where the patch embedding applies
+            them itself, before its norm.
         exits: For each stage whose features leave in raster order: [H*W] the position of each raster token in the
             stream behind the stage's last block, or `None` where the stream is in raster order.
         end: For a classifier whose last stage is padded: [H*W] positions of the tokens that are no padding.
@@ -51,12 +57,14 @@ class TokenLayout:
 
     blocks: tuple[BlockLayout, ...]
     exits: dict[int, IntArray | None]
+    entry: IntArray | None = None
     end: IntArray | None = None
 
     @property
     def permutations(self) -> int:
         """How many permutations the network needs."""
-        found = [block.permutation for block in self.blocks] + list(self.exits.values()) + [self.end]
+        around = [block.permutation for block in self.blocks] + [block.leaving for block in self.blocks]
+        found = [self.entry, *around, *self.exits.values(), self.end]
         return sum(entry is not None for entry in found)
 
 
@@ -87,7 +95,29 @@ def token_layout(spec: SwinSpec) -> TokenLayout:
     end = None
     if not exits and _real(current) is not None:
         end = reorder(current, _raster(spec, len(spec.stages) - 1))
-    return TokenLayout(tuple(plan), exits, end)
+    return _before_norms(spec, TokenLayout(tuple(plan), exits, end=end))
+
+
+def _before_norms(spec: SwinSpec, layout: TokenLayout) -> TokenLayout:
+    """Move each permutation that stands right behind a norm to before it: a norm per token does not mind the order.
+
+    TensorRT for RTX fuses a gather into the kernel of the norm that reads it, and not into that of one that writes it:
+    one kernel less at the patch embedding, and one a permutation in V2, whose blocks end in a norm.
+    """
+    blocks, entry = list(layout.blocks), None
+    for index, (stage, position) in enumerate(spec.blocks()):
+        order = blocks[index].permutation
+        first = index == 0 and not isinstance(spec.task, Restoration)  # whose residual is the embedding in raster order
+        # Features that leave are read in the order of their own stage.
+        inner = index > 0 and spec.family == "v2" and not (position == 0 and stage - 1 in layout.exits)
+        if order is None or not (first or inner):
+            continue
+        blocks[index] = replace(blocks[index], permutation=None)
+        if first:
+            entry = order
+        else:
+            blocks[index - 1] = replace(blocks[index - 1], leaving=order)
+    return replace(layout, blocks=tuple(blocks), entry=entry)
 
 
 def _leaving(spec: SwinSpec) -> tuple[int, ...]:

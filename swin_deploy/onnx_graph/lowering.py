@@ -13,6 +13,7 @@ import numpy as np
 
 from swin_deploy.errors import BadInput
 from swin_deploy.onnx_graph.rebuild import replace_nodes
+from swin_deploy.onnx_graph.trt86_operators import beyond_trt86
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -28,7 +29,7 @@ def lower_to_opset17(model: ModelProto) -> ModelProto:
     """A copy of `model` at opset 17.
 
     Raises:
-        BadInput: the graph holds an operator that has no known form at opset 17.
+        BadInput: the graph holds an operator that has no known form at opset 17, or that TensorRT 8.6 does not import.
     """
     from onnx import ModelProto, numpy_helper
 
@@ -57,6 +58,7 @@ def lower_to_opset17(model: ModelProto) -> ModelProto:
             entry.version = OPSET
     lowered.ir_version = 8  # the version that came with opset 17
     _require_valid(lowered)
+    _require_imported(lowered)
     return lowered
 
 
@@ -116,6 +118,12 @@ def _require_valid(lowered: ModelProto) -> None:
         checker.check_model(lowered, full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError) as error:
         raise _refused(f"the graph is not valid at opset {OPSET}: {str(error).strip()}") from error
+
+
+def _require_imported(lowered: ModelProto) -> None:
+    beyond = beyond_trt86(lowered)
+    if beyond:
+        raise _refused(beyond[0] + (f" (and {len(beyond) - 1} more)" if len(beyond) > 1 else ""))
 
 
 def _since(defs: object, operator: str, opset: int) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swin_deploy.errors import BadInput
+from swin_deploy.onnx_graph.move_inputs import EXPLICIT_SUFFIX
 from swin_deploy.onnx_graph.rebuild import replace_nodes
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
     for node in graph.node:
         if node.op_type in ("Cast", "Constant"):
             raise BadInput(f"the graph holds a {node.op_type} node, {node.name}", needed="a simplified FP32 graph")
-        island = node.op_type in FP32_ISLAND and not _zeroes_padding(node, weights)
+        island = node.op_type in FP32_ISLAND and not _zeroes_padding(node, weights) and not _moves_input(node)
         kind = TensorProto.FLOAT if island else target
         for position, name in enumerate(node.input):
             if position == 0 or node.op_type not in _FIRST_ONLY:
@@ -106,6 +107,11 @@ def _zeroes_padding(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
         return False
     factors = [numpy_helper.to_array(weights[name]) for name in node.input if name in weights]
     return any(bool(np.isin(factor, (0.0, 1.0)).all()) and factor.size > 1 for factor in factors)
+
+
+def _moves_input(node: NodeProto) -> bool:
+    """Whether a node scales a linear's input before it is quantized, by constants that FP16 holds."""
+    return node.name.rsplit("/", 1)[0].endswith(EXPLICIT_SUFFIX)
 
 
 def _rename(names: Any, old: str, new: str) -> None:

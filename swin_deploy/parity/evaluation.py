@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -95,6 +95,16 @@ class EvaluationSet:
             "fingerprint": self.fingerprint,
             "preprocess": self.preprocess.to_json(),
         }
+
+    def part(self, indices: Iterable[int]) -> EvaluationSet:
+        """The images at `indices`, in that order."""
+        chosen = tuple(indices)
+        pictures = None if self.pictures is None else self.pictures.subset(chosen)
+        return replace(self, images=self.images.subset(chosen), pictures=pictures, _kept={})
+
+    def first(self, count: int) -> EvaluationSet:
+        """The first so many images, or all where there are fewer."""
+        return self if count >= len(self) else self.part(range(count))
 
     def batches(self, batch: int, limit: int | None = None) -> Iterator[npt.NDArray[np.float32]]:
         """The first `limit` images (all by default) as FP32 arrays [<= batch, channels, H, W]."""

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swin_deploy.parity.distances import decisions
+from swin_deploy.parity.mcnemar import mcnemar_p
 from swin_deploy.parity.score_interval import ONE_SIDED_95, wilson
 
 __all__ = ["PairedDrop", "interval", "paired_drop"]
@@ -51,9 +52,14 @@ class PairedDrop:
     lower: float
     upper: float
 
+    @property
+    def mcnemar_p(self) -> float:
+        """Two-sided p value of the images lost and won, see `swin_deploy.parity.mcnemar`."""
+        return mcnemar_p(self.lost, self.won)
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        return asdict(self)
+        return {**asdict(self), "mcnemar_p": self.mcnemar_p}
 
 
 def interval(lost: int, won: int, images: int, z: float = ONE_SIDED_95) -> tuple[float, float]:

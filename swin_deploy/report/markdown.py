@@ -9,6 +9,7 @@ from types import MappingProxyType
 from swin_deploy.manifest import Manifest
 from swin_deploy.report.by_output import TITLE, by_output
 from swin_deploy.report.ledger import columns, decibels, ledger
+from swin_deploy.report.quantization_section import quantization_sections
 
 __all__ = ["markdown_report"]
 
@@ -26,12 +27,21 @@ _LEGENDS: Mapping[str | None, str] = MappingProxyType(
 )
 
 
-def markdown_report(manifest: Manifest) -> str:
-    """Ledger, notes, what each stage did, and where it ran."""
-    return "\n".join(_lines(manifest)) + "\n"
+# Lists that only a machine reads; some have a table of their own above.
+_LONG_FACTS = ("calibration", "preprocess", "quantized_linears", "evidence", "seeds", "search", "solutions", "linears")
 
 
-def _lines(manifest: Manifest) -> Iterator[str]:
+def markdown_report(manifest: Manifest, pictures: frozenset[str] = frozenset()) -> str:
+    """Ledger, notes, what each stage did, and where it ran.
+
+    Args:
+        manifest: The finished run.
+        pictures: Names of the pictures that lie beside the report; see `swin_deploy.report.write`.
+    """
+    return "\n".join(_lines(manifest, pictures)) + "\n"
+
+
+def _lines(manifest: Manifest, pictures: frozenset[str]) -> Iterator[str]:
     evaluation, recipe = manifest.evaluation, manifest.recipe
     yield f"# swin-deploy: {manifest.checkpoint['file']}"
     yield ""
@@ -53,6 +63,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
         yield "## Not shown, and why"
         yield ""
         yield from dict.fromkeys(reasons)
+    yield from quantization_sections(manifest, pictures)
     yield from _by_output(manifest)
     yield from _against_parents(manifest)
     yield ""
@@ -65,7 +76,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
             yield f"- file: `{step.file}`, {step.bytes} bytes, sha256 `{step.sha256}`"
         yield f"- tools: {', '.join(f'{name} {version}' for name, version in step.tools.items())}"
         for key, value in step.facts.items():
-            if key not in ("calibration", "preprocess", "quantized_linears", "evidence"):
+            if key not in _LONG_FACTS:
                 yield f"- {key}: {value if isinstance(value, (str, int, float)) else json.dumps(value)}"
         for note in step.notes:
             yield f"- note: {note}"

@@ -19,7 +19,7 @@ class Cast:
     """See `swin_deploy.onnx_graph.typing_pass`.
 
     Attributes:
-        precision: `FP16` or `BF16`; `INT8` types the remainder of a quantized graph as FP16.
+        precision: `FP16` or `BF16`; `INT8` and `FP8` type the remainder of a quantized graph as FP16.
     """
 
     precision: Precision
@@ -29,12 +29,12 @@ class Cast:
     def __post_init__(self) -> None:
         """Refuse FP32, which needs no cast."""
         if self.precision is Precision.FP32:
-            raise UsageFault("a cast to fp32", needed="fp16, bf16 or int8")
+            raise UsageFault("a cast to fp32", needed="fp16, bf16, int8 or fp8")
 
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
         """See `Stage.accepts`."""
-        source = Precision.INT8 if self.precision is Precision.INT8 else Precision.FP32
+        source = self.precision if self.precision.quantized else Precision.FP32
         return frozenset({(Format.ONNX, source)})
 
     @property
@@ -56,11 +56,13 @@ class Cast:
 
         from swin_deploy.onnx_graph.census import graph_facts
         from swin_deploy.onnx_graph.names import set_metadata
+        from swin_deploy.onnx_graph.quantization_audit import require_as_written
         from swin_deploy.onnx_graph.typing_pass import type_graph
 
         half = "bf16" if self.precision is Precision.BF16 else "fp16"
         model = type_graph(onnx.load(parent.path), half=half)
         set_metadata(model, precision=self.precision.value)
         onnx.checker.check_model(model, full_check=True)
+        require_as_written(model)
         onnx.save(model, out)
         return Produced(graph_facts(model))

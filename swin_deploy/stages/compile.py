@@ -30,7 +30,7 @@ class Compile:
 
     def __post_init__(self) -> None:
         """Refuse a precision that no deployment form has, and an empty batch axis."""
-        if self.precision is Precision.INT8:
+        if self.precision.quantized:
             raise UsageFault("INT8 through AOTInductor", needed="fp32, fp16 or bf16", do="INT8 takes the ONNX route")
         if self.largest_batch < 1:
             raise UsageFault(f"a largest batch of {self.largest_batch}", needed="at least 1")

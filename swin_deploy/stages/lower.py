@@ -59,8 +59,10 @@ class Lower:
         from swin_deploy.onnx_graph.census import graph_facts
         from swin_deploy.onnx_graph.lowering import lower_to_opset17
         from swin_deploy.onnx_graph.names import set_metadata
+        from swin_deploy.onnx_graph.quantization_audit import require_as_written
 
         model = lower_to_opset17(onnx.load(parent.path))
         set_metadata(model, profile="trt86")
+        require_as_written(model)
         onnx.save(model, out)
         return Produced(graph_facts(model))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
 from calib.errors import BadData
+from calib.histogram import MagnitudeHistogram
+from calib.observers import OBSERVERS, Method
+from calib.percentile import percentile_magnitude
 from calib.ranges import RangesTable, collect_ranges, ranges_from_text, ranges_to_text
 
 TABLE = RangesTable("min-max", 64, "ab" * 32, {"stem": 2.5, "blocks.0.fc1": 0.1 + 0.2})
@@ -21,7 +25,7 @@ def batches() -> Iterator[dict[str, np.ndarray]]:
 
 def collect(source: object = None, method: str = "min-max", **options: object) -> RangesTable:
     chosen = batches() if source is None else source
-    return collect_ranges(chosen, method, images=2, data_fingerprint="f", **options)  # type: ignore[arg-type]
+    return collect_ranges(chosen, [method], images=2, data_fingerprint="f", **options)[method]  # type: ignore[arg-type]
 
 
 def test_ranges_are_collected_over_all_batches() -> None:
@@ -40,8 +44,38 @@ def test_only_the_wanted_tensors_are_collected() -> None:
 
 
 def test_an_unknown_method_is_refused_naming_the_known_ones() -> None:
-    with pytest.raises(BadData, match=r"entropy.*min-max, percentile"):
-        collect(method="entropy")
+    with pytest.raises(
+        BadData, match=r"no calibration method guess.*min-max, moving-average, percentile, entropy, mse"
+    ):
+        collect(method="guess")
+    with pytest.raises(BadData, match="no calibration method given"):
+        collect_ranges(batches(), [], images=2, data_fingerprint="f")
+
+
+def test_several_methods_go_through_the_batches_once_and_share_their_histogram() -> None:
+    made: list[MagnitudeHistogram] = []
+
+    def watch(name: str) -> MagnitudeHistogram:
+        made.append(MagnitudeHistogram(name))
+        return made[-1]
+
+    observers = {
+        "min-max": OBSERVERS["min-max"],
+        "half": Method(watch, partial(percentile_magnitude, percentile=50)),
+        "whole": Method(watch, partial(percentile_magnitude, percentile=100)),
+    }
+    found = collect_ranges(batches(), ["whole", "min-max", "half"], images=2, data_fingerprint="f", observers=observers)
+    assert list(found) == ["whole", "min-max", "half"]
+    assert {method: table.amax["a"] for method, table in found.items()} == {"whole": 4.0, "min-max": 4.0, "half": 2.0}
+    assert [(histogram.name, histogram.seen) for histogram in made] == [("a", 4), ("b", 2)]
+
+
+def test_each_method_finds_together_what_it_finds_alone() -> None:
+    values = np.random.default_rng(0).laplace(size=20_000).astype(np.float32)
+    stream = [{"a": part} for part in np.array_split(values, 3)]
+    together = collect_ranges(stream, list(OBSERVERS), images=2, data_fingerprint="f")
+    assert together == {method: collect(stream, method) for method in OBSERVERS}
+    assert len({table.amax["a"] for table in together.values()}) == 5, "the control: they differ"
 
 
 def test_no_batch_is_refused() -> None:
@@ -56,7 +90,7 @@ def test_a_tensor_missing_from_a_batch_is_named() -> None:
         collect(tensors=["a", "c"])
 
 
-@pytest.mark.parametrize("method", ["min-max", "percentile"])
+@pytest.mark.parametrize("method", sorted(OBSERVERS))
 def test_a_tensor_that_is_always_zero_is_named(method: str) -> None:
     with pytest.raises(BadData, match="tensor b is zero in all 2 calibration images"):
         collect([{"a": np.ones(3, np.float32), "b": np.zeros(3, np.float32)}], method)

@@ -18,6 +18,7 @@ import click
 import pytest
 
 import cli.main
+from calib.synthetic import structured_images
 from swin_deploy.errors import EnvironmentFault, GateFailed, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,7 @@ def one_image(tmp_path: Path) -> Path:
 
     folder = tmp_path / "images" / "cat"
     folder.mkdir(parents=True)
-    Image.new("RGB", (32, 32), (200, 30, 30)).save(folder / "fine.jpg")
+    Image.fromarray(structured_images(1, 32, 32, seed=0)[0]).save(folder / "fine.jpg")
     return folder
 
 

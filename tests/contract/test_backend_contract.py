@@ -66,6 +66,7 @@ CASES = [
     Case(OnnxRuntime(), "bf16", 100),
     Case(OnnxRuntime(), "qdq", 30),
     Case(OnnxRuntime(literal=True), "int8", 30),
+    Case(OnnxRuntime(literal=True), "fp8", 25),
     Case(OnnxRuntime(), "lowered", 100),
 ]
 BACKENDS: list[Backend] = [TorchEager(), TorchCompile(), AotInductor(), OnnxRuntime(), OnnxRuntime(literal=True)]

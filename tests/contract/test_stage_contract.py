@@ -18,8 +18,8 @@ from tests.chain import Chain
 
 NAMES = [
     "loaded", "deployment", "half.fp16", "half.bf16", "compiled", "exported", "simplified", "slimmed", "fp16", "bf16",
-    "lowered", "qdq", "int8", "lowered.qdq", "captured", "captured.deployment", "captured.compiled",
-    "captured.exported",
+    "lowered", "qdq", "int8", "lowered.qdq", "qdq.fp8", "fp8", "captured", "captured.deployment",
+    "captured.compiled", "captured.exported",
 ]  # fmt: skip
 SUFFIXES = {
     Format.CHECKPOINT: ".safetensors",
@@ -27,6 +27,11 @@ SUFFIXES = {
     Format.CAPTURED: ".pt2",
     Format.AOTINDUCTOR: ".pt2",
     Format.ONNX: ".onnx",
+}
+# What else a stage leaves, for a later run and for people to read.
+BESIDE = {
+    "qdq": {"int8.calibration.npz", "int8.plan"},
+    "qdq.fp8": {"fp8.calibration.npz", "fp8.plan"},
 }
 # Machine code, and archives of torch.export, which hold their own name and symbols numbered anew.
 NOT_REPEATED = ("compiled", "captured", "captured.deployment", "captured.compiled")
@@ -123,9 +128,10 @@ class TestStage:
         assert str(v1.folder) not in said
         assert str(Path.cwd()) not in said
 
-    def test_it_writes_the_file_asked_for_and_nothing_beside_it(self, v1: Chain, name: str) -> None:
+    def test_it_writes_the_file_asked_for_and_nothing_unknown_beside_it(self, v1: Chain, name: str) -> None:
         artifact = v1.artifact(name)
-        assert [path.name for path in artifact.path.parent.iterdir()] == [name + v1.recipes[name][0].suffix]
+        wanted = {name + v1.recipes[name][0].suffix, *BESIDE.get(name, ())}
+        assert {path.name for path in artifact.path.parent.iterdir()} == wanted
         assert artifact.path.stat().st_size > 0
 
     def test_nothing_that_was_made_of_it_has_changed_it(self, v1: Chain, name: str) -> None:
@@ -142,7 +148,9 @@ def test_a_second_run_gives_the_same_file_and_the_same_facts(v1: Chain, name: st
     again = stage.run(v1.artifact(parent), out)
     assert again == first
     assert file_sha256(out) == v1.sha256[name]
-    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, *BESIDE.get(name, ())}
+    for other in BESIDE.get(name, ()):
+        assert file_sha256(tmp_path / other) == file_sha256(v1.artifact(name).path.with_name(other))
     assert {path: file_sha256(path) for path in v1.artifact(parent).path.parent.iterdir()} == before
 
 

@@ -61,7 +61,14 @@ ALLOWED = {
     "aten._assert_tensor_metadata.default",
     "<built-in function getitem>",
 }
-COSINE = {"aten.linalg_vector_norm.default", "aten.clamp_min.default", "aten.div.Tensor", "aten.mul.Tensor"}
+COSINE = {
+    "aten.linalg_vector_norm.default",
+    "aten.clamp_min.default",
+    "aten.div.Tensor",
+    "aten.mul.Tensor",
+    "aten.slice.Tensor",  # query and key together, and the value
+    "aten.squeeze.dim",
+}
 
 
 @pytest.fixture(params=SPECS)
@@ -118,7 +125,9 @@ def test_affine_leaves_unit_norms_in_v1_and_changes_nothing_in_v2() -> None:
 def test_the_graph_does_nothing_but_permute_add_constants_and_calculate(spec: SwinSpec) -> None:
     found = operators(fold(random_reference(spec)), spec)
     assert set(found) <= (ALLOWED | COSINE if spec.family == "v2" else ALLOWED)
-    assert found["aten.index_select.default"] == token_layout(spec).permutations
+    layout = token_layout(spec)
+    twice = sum(block.leaving is not None for block in layout.blocks)  # the residual and what is added to it
+    assert found["aten.index_select.default"] == layout.permutations + twice
     assert found["aten.layer_norm.default"] == 2 * spec.depth + len(spec.stages) + 1
 
 
@@ -186,7 +195,8 @@ def test_v1s_scale_stands_in_the_query_and_v2s_in_a_clamped_factor() -> None:
     assert not ours[:, :, 8:].any() and not after.bias.reshape(3, 2, 16)[:, :, 8:].any()
 
     folded = fold(random_reference(small_spec("v2")))
-    scale = folded.blocks[0].attn.logit_scale
+    scale, ones = folded.blocks[0].attn.logit_scale  # the query's, the key's, each [heads, 1]
+    assert (ones == 1).all()
     assert scale.max().item() == pytest.approx(100.0, rel=1e-6)
     assert scale.min().item() < 40.0
 
@@ -229,16 +239,21 @@ def test_the_proof_fails_when_a_constant_is_spoiled(
     assert proof.relative_error > 100 * PROOF_BOUND
 
 
+@pytest.mark.parametrize("family", ["v1", "v2"])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_the_proof_fails_when_a_permutation_is_spoiled(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_the_proof_fails_when_a_permutation_is_spoiled(
+    monkeypatch: pytest.MonkeyPatch, family: str, number: int
+) -> None:
     class Spoiled(DeploymentSwin):
         def __init__(self, spec: SwinSpec) -> None:
             super().__init__(spec)
-            permutation: Any = self.blocks[number].permutation
+            orders: list[Any] = [self.patch_embed.order]
+            orders += [block.permutation for block in self.blocks] + [block.leaving for block in self.blocks]
+            permutation = [order for order in orders if order is not None][number]
             permutation[[0, 9]] = permutation[[9, 0]]
 
     monkeypatch.setattr(fold_module, "build_deployment", Spoiled)
-    assert not prove(random_reference(SPECS["v1"])).holds
+    assert not prove(random_reference(SPECS[family])).holds
 
 
 def test_the_proof_fails_when_the_clamp_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,25 @@ import numpy as np
 import pytest
 
 from swin_deploy.checkpoint.spec import SwinSpec
-from swin_deploy.model.layout import token_layout
-from swin_deploy.model.windows import window_order
+from swin_deploy.checkpoint.task import Backbone
+from swin_deploy.model.layout import TokenLayout, token_layout
+from swin_deploy.model.windows import IntArray, window_order
 from tests.random_swin import small_spec
 
 
+def before_blocks(layout: TokenLayout) -> list[IntArray | None]:
+    """What happens to the stream between the end of what stands before and each block, whoever does it."""
+    handed = [layout.entry, *(block.leaving for block in layout.blocks[:-1])]
+    assert layout.blocks[-1].leaving is None
+    found = []
+    for given, block in zip(handed, layout.blocks, strict=True):
+        assert given is None or block.permutation is None, "the stream would be permuted twice"
+        found.append(block.permutation if given is None else given)
+    return found
+
+
 def has_permutation(spec: SwinSpec) -> list[bool]:
-    return [block.permutation is not None for block in token_layout(spec).blocks]
+    return [permutation is not None for permutation in before_blocks(token_layout(spec))]
 
 
 def test_a_permutation_stands_only_where_the_partition_changes() -> None:
@@ -54,10 +66,11 @@ def test_following_the_plan_brings_every_token_where_its_block_expects_it(
     spec = small_spec(family, image_size=image_size, depths=(3, 2))
     height, width = spec.feature_map(0)
     stream = np.arange(height * width)  # the raster index that each position of the stream holds
-    for (stage, block), plan in zip(spec.blocks(), token_layout(spec).blocks, strict=True):
-        if plan.permutation is not None:
-            assert sorted(plan.permutation) == list(range(stream.size))
-            stream = stream[plan.permutation]
+    layout = token_layout(spec)
+    for (stage, block), plan, permutation in zip(spec.blocks(), layout.blocks, before_blocks(layout), strict=True):
+        if permutation is not None:
+            assert sorted(permutation) == list(range(stream.size))
+            stream = stream[permutation]
         if plan.merges:
             before = spec.feature_map(stage - 1)[1]
             groups = stream.reshape(-1, 4)
@@ -75,9 +88,28 @@ def test_no_permutation_in_the_plan_is_the_identity() -> None:
         small_spec("v2", image_size=(56, 28)),
         small_spec("v1", image_size=(12, 12), window=6),
     ):
-        for block in token_layout(spec).blocks:
-            if block.permutation is not None:
-                assert not np.array_equal(block.permutation, np.arange(block.permutation.size))
+        for permutation in before_blocks(token_layout(spec)):
+            if permutation is not None:
+                assert not np.array_equal(permutation, np.arange(permutation.size))
+
+
+def test_the_patch_embedding_permutes_before_its_norm_and_a_v2_block_before_its_last() -> None:
+    for family, own in (("v1", 5), ("v2", 0)):
+        layout = token_layout(small_spec(family, image_size=(56, 56), depths=(2, 3, 2), heads=(2, 4, 8)))
+        assert layout.entry is not None
+        assert sum(block.permutation is not None for block in layout.blocks) == own
+        assert sum(block.leaving is not None for block in layout.blocks) == 5 - own
+
+
+def test_features_that_leave_a_stage_are_not_in_the_order_of_the_next() -> None:
+    depths, heads = (2, 2, 2), (2, 4, 8)
+    plain = token_layout(small_spec("v2", image_size=(56, 56), depths=depths, heads=heads))
+    leaving = token_layout(
+        small_spec("v2", image_size=(56, 56), depths=depths, heads=heads, task=Backbone((0, 2), norms=True))
+    )
+    assert [block.leaving is not None for block in plain.blocks] == [True, True, True, True, False, False]
+    assert [block.leaving is not None for block in leaving.blocks] == [True, False, True, True, False, False]
+    assert leaving.blocks[2].permutation is not None
 
 
 def test_a_longer_stage_only_adds_its_own_permutations() -> None:

@@ -32,6 +32,33 @@ def test_only_a_matmul_with_a_constant_matrix_on_its_right_is_a_linear() -> None
     assert list(linears(model)) == [Linear("module.found", 0, "x", "w")]
 
 
+BIASED = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[N, 2] x) => (float[N, 2] y)
+<float[2, 2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {1.0, 2.0}, float one = {1.0}>
+{ p = MatMul(x, w) q = Add(p, b) y = Relu(q) }
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "bias"),
+    [
+        (("", ""), "b"),
+        (("Add(p, b)", "Add(b, p)"), "b"),
+        (("Add(p, b)", "Sub(p, b)"), None),
+        (("Add(p, b)", "Add(p, one)"), None),  # no number an output
+        (("Add(p, b)", "Add(p, x)"), None),  # no constant
+        (("y = Relu(q)", "y = Add(q, p)"), None),  # the bare product is read too
+        (("(float[N, 2] y)", "(float[N, 2] y, float[N, 2] p)"), None),  # and here it is an output
+    ],
+)
+def test_a_bias_is_what_the_products_only_reader_adds_to_it(change: tuple[str, str], bias: str | None) -> None:
+    model = parser.parse_model(BIASED.replace(*change) if change[0] else BIASED)
+    for node in model.graph.node:
+        node.name = f"module/{node.op_type}"
+    assert [linear.bias for linear in linears(model)] == [bias]
+
+
 def test_the_linears_of_one_module_are_told_apart() -> None:
     model = parser.parse_model(
         """
@@ -82,3 +109,5 @@ def test_every_block_has_its_four_linears_and_the_merging_one(chain: Chain, name
     assert Counter(module.split(".")[1] for module in blocks) == {"0": 4, "1": 4, "2": 4, "3": 4}
     assert len(set(found)) == len(found)
     assert set(found) - set(blocks) == {"blocks.2.merge.reduction"}
+    # Every linear of a block has a bias, V2's qkv too, whose key has zeros there.
+    assert all(linear.bias for linear in linears(chain.model(name)) if linear.module in blocks)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto, TensorProto, checker, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
 
-from swin_deploy.errors import BadInput
+from calib.grid import GRIDS, INT8, Grid, fake_quantize, weight_steps
+from calib.linear_sample import InputSample
+from calib.tools.problem import LinearProblem
+from swin_deploy.onnx_graph.input_groups import InputGroup, input_groups
 from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, Linear, linears
 from swin_deploy.onnx_graph.qdq import insert_qdq
 from tests.chain import Chain, random_images
@@ -25,6 +31,7 @@ g (float[N, 2] x) => (float[N, 2] y)
     y = Add(q, r)
 }
 """
+STEP = 0.0999755859375  # 0.1 as FP16 has it
 
 
 def two_linears() -> tuple[ModelProto, list[Linear]]:
@@ -32,6 +39,30 @@ def two_linears() -> tuple[ModelProto, list[Linear]]:
     for node in model.graph.node:
         node.name = f"{node.output[0]}/{node.op_type}"
     return model, list(linears(model))
+
+
+def solved(
+    model: ModelProto, chosen: Sequence[Linear], grid: Grid = INT8, step: float = STEP
+) -> list[tuple[InputGroup, LinearProblem]]:
+    """Rounded to nearest, with one made-up step."""
+    held, found = arrays(model), []
+    for group in input_groups(model, chosen):
+        weight = np.concatenate([held[linear.weight] for linear in group.linears], axis=1)
+        steps = weight_steps(weight, grid)
+        nothing = np.zeros(len(weight), np.float32)
+        problem = LinearProblem(
+            group.name,
+            InputSample(group.activation, nothing[None], nothing, nothing),
+            weight,
+            None,
+            group.place,
+            grid,
+            step=step,
+            rounded=fake_quantize(weight, steps, grid),
+            weight_step=steps,
+        )
+        found.append((group, problem))
+    return found
 
 
 def arrays(model: ModelProto) -> dict[str, np.ndarray]:
@@ -45,21 +76,6 @@ def run_literally(model: ModelProto, outputs: list[str], **inputs: np.ndarray) -
     return list(session.run(outputs, inputs))
 
 
-def test_one_linear_computes_what_is_computed_by_hand() -> None:
-    model, (first, _) = two_linears()
-    quantized = insert_qdq(model, [first], {"x": 12.7})
-    held = arrays(quantized)
-    # 12.7 / 127 = 0.1 and, for the columns, 1.27 / 127 and 0.5 / 127, each rounded to FP16.
-    assert held["p.input.scale"] == 0.0999755859375
-    assert held["p.weight.scale"].tolist() == [0.01000213623046875, 0.003936767578125]
-    # 1.27 -> 126.97, 0.3 -> 29.99; 0.5 -> 127.008, -0.25 -> -63.504.
-    assert held["p.weight.int8"].tolist() == [[127, 127], [30, -64]]
-    (p,) = run_literally(with_output(quantized, "p"), ["p"], x=np.array([[1.0, -2.0]], np.float32))
-    # 1 and -2 become 10 and -20 steps: 10*127 - 20*30 = 670, and 10*127 + 20*64 = 2550.
-    wanted = [670 * 0.0999755859375 * 0.01000213623046875, 2550 * 0.0999755859375 * 0.003936767578125]
-    np.testing.assert_allclose(p[0], wanted, rtol=1e-6)
-
-
 def with_output(model: ModelProto, name: str) -> ModelProto:
     wider = ModelProto()
     wider.CopyFrom(model)
@@ -67,48 +83,110 @@ def with_output(model: ModelProto, name: str) -> ModelProto:
     return wider
 
 
+def test_one_linear_computes_what_is_computed_by_hand() -> None:
+    model, (first, _) = two_linears()
+    quantized = insert_qdq(model, solved(model, [first]), INT8)
+    held = arrays(quantized)
+    assert held["p.input.scale"] == STEP
+    # 1.27 / 127 and 0.5 / 127, each rounded to FP16.
+    assert held["p.weight.scale"].tolist() == [0.01000213623046875, 0.003936767578125]
+    # 1.27 -> 126.97, 0.3 -> 29.99; 0.5 -> 127.008, -0.25 -> -63.504.
+    assert held["p.weight.int8"].tolist() == [[127, 127], [30, -64]]
+    (p,) = run_literally(with_output(quantized, "p"), ["p"], x=np.array([[1.0, -2.0]], np.float32))
+    # 1 and -2 become 10 and -20 steps: 10*127 - 20*30 = 670, and 10*127 + 20*64 = 2550.
+    np.testing.assert_allclose(p[0], [670 * STEP * 0.01000213623046875, 2550 * STEP * 0.003936767578125], rtol=1e-6)
+
+
+def test_in_fp8_it_computes_what_is_computed_by_hand() -> None:
+    model, (first, _) = two_linears()
+    quantized = insert_qdq(model, solved(model, [first], GRIDS["fp8"], step=0.25), GRIDS["fp8"])
+    checker.check_model(quantized, full_check=True)
+    stored = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
+    kinds = {stored[name] for name in ("p.input.zero_point", "p.weight.int8", "p.weight.zero_point")}
+    assert kinds == {TensorProto.FLOAT8E4M3FN}
+    # 1.3 / 0.25 = 5.2 lies between 5 and 5.5, and -8.9 / 0.25 = -35.6 between -36 and -32: four digits, three stored.
+    (p,) = run_literally(with_output(quantized, "p"), ["p"], x=np.array([[1.3, -8.9]], np.float32))
+    inputs = 0.25 * np.array([5.0, -36.0], np.float32)
+    ((_, problem),) = solved(model, [first], GRIDS["fp8"])
+    assert problem.rounded is not None
+    np.testing.assert_allclose(p[0], inputs @ problem.rounded, rtol=1e-6)
+    np.testing.assert_allclose(problem.rounded, arrays(model)["w1"], rtol=1 / 16)
+
+
 def test_an_activation_beyond_its_range_is_clipped_to_all_of_int8() -> None:
     model, (first, _) = two_linears()
-    quantized = with_output(insert_qdq(model, [first], {"x": 12.7}), "p.input.dq")
+    quantized = with_output(insert_qdq(model, solved(model, [first]), INT8), "p.input.dq")
     (got,) = run_literally(quantized, ["p.input.dq"], x=np.array([[99.0, -99.0]], np.float32))
-    np.testing.assert_allclose(got[0], [127 * 0.0999755859375, -128 * 0.0999755859375], rtol=1e-7)
+    np.testing.assert_allclose(got[0], [127 * STEP, -128 * STEP], rtol=1e-7)
 
 
 def test_a_shared_activation_is_quantized_once_before_its_first_use_whatever_the_order() -> None:
     model, chosen = two_linears()
-    quantized = insert_qdq(model, reversed(chosen), {"x": 3.0})
+    quantized = insert_qdq(model, solved(model, chosen[::-1]), INT8)
     checker.check_model(quantized, full_check=True)
     kinds = [node.op_type for node in quantized.graph.node]
     assert kinds.count("QuantizeLinear") == 1
     assert kinds.count("DequantizeLinear") == 3  # the activation and two weights
     multiplications = [node for node in quantized.graph.node if node.op_type == "MatMul"]
     assert {node.input[0] for node in multiplications} == {"p.input.dq"}
+    # Each gets its own columns of the weights that were solved side by side.
+    held = arrays(quantized)
+    for name, weight in (("p", "w1"), ("r", "w2")):
+        np.testing.assert_allclose(
+            held[f"{name}.weight.int8"] * held[f"{name}.weight.scale"], arrays(model)[weight], atol=0.02
+        )
 
 
-def test_biases_and_the_old_weights() -> None:
+def test_the_model_that_was_given_is_left_as_it_is_and_old_weights_go() -> None:
     model, chosen = two_linears()
-    held = arrays(insert_qdq(model, chosen, {"x": 3.0}))
+    before = model.SerializeToString()
+    held = arrays(insert_qdq(model, solved(model, chosen), INT8))
+    assert model.SerializeToString() == before
     assert held["b"].tolist() == [0.5, 0.25]
     assert not {"w1", "w2"} & set(held)
-    assert {"w1", "w2"} <= set(arrays(model))
 
 
-def test_an_activation_without_a_range_is_refused() -> None:
+def test_a_correction_is_added_to_the_bias_of_its_own_linear_alone() -> None:
     model, chosen = two_linears()
-    with pytest.raises(BadInput, match="no range was calibrated for x, the input of p"):
-        insert_qdq(model, chosen, {"other": 1.0})
+    ((group, problem),) = solved(model, chosen)
+    corrected = LinearProblem(
+        **{**vars(problem), "correction": np.array([1.0, 2.0, 3.0, 4.0], np.float32)}  # two outputs each
+    )
+    quantized = insert_qdq(model, [(group, corrected)], INT8)
+    held = arrays(quantized)
+    # The second has no bias to correct, and gets none.
+    assert held["p.bias.corrected"].tolist() == [1.5, 2.25]
+    assert [name for name in held if "corrected" in name] == ["p.bias.corrected"]
+    x = np.array([[0.3, -1.2]], np.float32)
+    (got,), (plain,) = (
+        run_literally(graph, ["y"], x=x) for graph in (quantized, insert_qdq(model, [(group, problem)], INT8))
+    )
+    np.testing.assert_allclose(got - plain, [[1.0, 2.0]], rtol=1e-6)
 
 
-def test_a_scale_that_fp16_cannot_hold_is_refused() -> None:
+def test_two_linears_that_share_a_bias_are_corrected_apart() -> None:
+    text = TWO.replace("y = Add(q, r)", "s = Add(r, b) y = Add(q, s)")
+    model = parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = f"{node.output[0]}/{node.op_type}"
+    ((group, problem),) = solved(model, list(linears(model)))
+    corrected = LinearProblem(**{**vars(problem), "correction": np.array([1, 2, 3, 4], np.float32)})
+    held = arrays(insert_qdq(model, [(group, corrected)], INT8))
+    assert held["p.bias.corrected"].tolist() == [1.5, 2.25]
+    assert held["r.bias.corrected"].tolist() == [3.5, 4.25]
+
+
+@pytest.mark.parametrize("grid", ["int8", "fp8"])
+def test_folded_is_the_same_function_with_fewer_nodes(grid: str) -> None:
     model, chosen = two_linears()
-    with pytest.raises(BadInput, match=r"scale of 7\.874e"):
-        insert_qdq(model, chosen, {"x": 1e7})
-
-
-def test_a_range_so_small_that_its_scale_vanishes_in_fp16_still_has_a_scale() -> None:
-    model, chosen = two_linears()
-    held = arrays(insert_qdq(model, chosen, {"x": 1e-12}))
-    assert held["p.input.scale"] == np.finfo(np.float16).smallest_normal
+    pairs = solved(model, chosen, GRIDS[grid])
+    plain, folded = (insert_qdq(model, pairs, GRIDS[grid], folded=folded) for folded in (False, True))
+    assert len(folded.graph.node) == len(plain.graph.node) - 2
+    x = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32) * 4
+    (wanted,), (got,) = (run_literally(graph, ["y"], x=x) for graph in (plain, folded))
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
+    (float_answer,) = ReferenceEvaluator(model).run(None, {"x": x})
+    assert np.abs(wanted - float_answer).max() > 1e-3  # the control: rounding is seen
 
 
 def test_a_channel_of_tiny_weights_does_not_saturate() -> None:
@@ -118,15 +196,16 @@ def test_a_channel_of_tiny_weights_does_not_saturate() -> None:
     values = numpy_helper.to_array(weight).copy()
     values[:, 0] = 1.1e-5 * np.sign(values[:, 0])
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    held = arrays(insert_qdq(model, chosen, {"x": 1.0}))
+    held = arrays(insert_qdq(model, solved(model, chosen), INT8))
     scale = held[f"{chosen[0].module}.weight.scale"]
     codes = held[f"{chosen[0].module}.weight.int8"]
     assert scale[0] == np.finfo(np.float16).smallest_normal
     assert np.abs(codes[:, 0] * scale[0] - values[:, 0]).max() <= scale[0] / 2
 
 
-def test_only_block_linears_are_quantized(chain: Chain) -> None:
-    model = chain.model("qdq")
+@pytest.mark.parametrize("name", ["qdq", "qdq.fp8"])
+def test_only_block_linears_are_quantized(chain: Chain, name: str) -> None:
+    model = chain.model(name)
     producers = {name: node for node in model.graph.node for name in node.output}
     surrounded = []
     for node in model.graph.node:
@@ -141,9 +220,7 @@ def test_only_block_linears_are_quantized(chain: Chain) -> None:
     counts = [node.op_type for node in model.graph.node]
     assert counts.count("QuantizeLinear") == 16
     assert counts.count("DequantizeLinear") == 32
-    assert list(linears(model)) == [
-        linear for linear in linears(model) if not BLOCK_LINEARS.fullmatch(linear.module)
-    ]  # no block linear is left in FP32
+    assert not any(BLOCK_LINEARS.fullmatch(linear.module) for linear in linears(model))  # none is left in FP32
 
 
 @pytest.mark.parametrize("name", ["qdq", "int8"])  # lowered ones: test_lowering.py
@@ -162,13 +239,14 @@ def test_weights_are_int8_per_output_channel_and_nothing_is_int32(chain: Chain, 
         assert stored.ndim == 2
         assert scale.shape == (stored.shape[1],)
         assert {a.name: a.i for a in node.attribute} == {"axis": 1}
-        # Each output channel fills the range, but for the zero channels that widen a head to what engines fuse.
+        # Each output channel about fills the range, but for the zero channels that widen a head to what engines fuse:
+        # an error that reconstruction passes on may leave the largest weight a few codes lower.
         largest = np.abs(stored.astype(int)).max(axis=0)
-        assert set(largest.tolist()) <= {0, 127}
-        assert (largest == 127).sum() >= stored.shape[1] // 2
+        assert (largest[largest > 0] >= 110).all()
+        assert (largest > 0).sum() >= stored.shape[1] // 2
 
 
-@pytest.mark.parametrize("name", ["qdq", "lowered.qdq"])
+@pytest.mark.parametrize("name", ["qdq", "lowered.qdq", "qdq.fp8"])
 def test_scales_of_the_fp32_graph_are_numbers_that_fp16_holds(chain: Chain, name: str) -> None:
     scales = {key: value for key, value in arrays(chain.model(name)).items() if key.endswith(".scale")}
     assert len(scales) == 32
@@ -178,12 +256,15 @@ def test_scales_of_the_fp32_graph_are_numbers_that_fp16_holds(chain: Chain, name
         assert (value > 0).all()
 
 
-def test_the_typed_graph_and_the_fp32_graph_hold_the_same_integers_and_scales(chain: Chain) -> None:
-    wide, typed = arrays(chain.model("qdq")), arrays(chain.model("int8"))
-    integers = {name for name, value in wide.items() if value.dtype == np.int8}
-    assert len(integers) == 48  # 16 weights and 32 zero points
-    for name in integers:
-        np.testing.assert_array_equal(typed[name], wide[name], err_msg=name)
+@pytest.mark.parametrize(("qdq", "typed_name"), [("qdq", "int8"), ("qdq.fp8", "fp8")])
+def test_the_typed_graph_and_the_fp32_graph_hold_the_same_codes_and_scales(
+    chain: Chain, qdq: str, typed_name: str
+) -> None:
+    wide, typed = arrays(chain.model(qdq)), arrays(chain.model(typed_name))
+    codes = {name for name, value in wide.items() if value.dtype.name in ("int8", "float8_e4m3fn")}
+    assert len(codes) == 48  # 16 weights and 32 zero points
+    for name in codes:
+        assert typed[name].tobytes() == wide[name].tobytes(), name
     for name in [name for name in wide if name.endswith(".scale")]:
         assert typed[f"{name}.fp16"].dtype == np.float16
         np.testing.assert_array_equal(typed[f"{name}.fp16"].astype(np.float32), wide[name], err_msg=name)
@@ -191,30 +272,17 @@ def test_the_typed_graph_and_the_fp32_graph_hold_the_same_integers_and_scales(ch
 
 @pytest.mark.parametrize("module", ["blocks.1.attn.qkv", "blocks.3.mlp.2"])
 def test_onnx_runtime_computes_what_pytorch_simulates(chain: Chain, module: str) -> None:
-    plain, quantized = chain.model("simplified"), chain.model("qdq")
-    linear = next(item for item in linears(plain) if item.module == module)
-    product = plain.graph.node[linear.node].output[0]
-    inside, outside = run_literally(
-        with_output(with_output(quantized, linear.activation), product),
-        [linear.activation, product],
-        images=random_images(3),
+    quantized = chain.model("qdq")
+    held = arrays(quantized)
+    nodes = {node.name: node for node in quantized.graph.node}
+    source = nodes[f"{module}.input/QuantizeLinear"].input[0]
+    product = nodes[f"{module}/MatMul"].output[0]
+    wider = with_output(with_output(quantized, source), product)
+    inside, outside = run_literally(wider, [source, product], images=random_images(3))
+    weight = held[f"{module}.weight.int8"] * held[f"{module}.weight.scale"]
+    x = torch.fake_quantize_per_tensor_affine(
+        torch.from_numpy(inside), float(held[f"{module}.input.scale"]), 0, -128, 127
     )
-    held, old = arrays(quantized), arrays(plain)
-    amax = chain.produced("qdq").facts["calibration"]["amax"][linear.activation]
-    step = float(np.float16(np.float32(amax / 127)))
-    columns = np.abs(old[linear.weight]).max(axis=0) / 127
-    columns = columns.astype(np.float32).astype(np.float16).astype(np.float32)
-    x = torch.fake_quantize_per_tensor_affine(torch.from_numpy(inside), step, 0, -128, 127)
-    w = torch.fake_quantize_per_channel_affine(
-        torch.tensor(old[linear.weight]),
-        torch.from_numpy(columns),
-        torch.zeros(len(columns), dtype=torch.int32),
-        1,
-        -128,
-        127,
-    )
-    assert held[f"{module}.input.scale"] == step
-    np.testing.assert_allclose(held[f"{module}.weight.int8"] * columns, w.numpy(), rtol=1e-6)
-    np.testing.assert_allclose(outside, (x @ w).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outside, x.numpy() @ weight, rtol=1e-4, atol=1e-5)
     # The control: without the rounding the product is another one.
-    assert not np.allclose(outside, inside @ old[linear.weight], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(outside, inside @ weight, rtol=1e-4, atol=1e-5)

@@ -45,6 +45,7 @@ def verdicts(
         (GateName.FP16_ENGINE, 50),
         (GateName.BF16, 35),
         (GateName.INT8, 25),
+        (GateName.FP8, 25),
     ],
 )
 def test_the_table_holds_the_default_gates_that_the_readme_promises(name: GateName, decibels: float) -> None:
@@ -284,6 +285,7 @@ def test_the_thresholds_of_psnr_y_are_what_can_be_seen_of_a_picture() -> None:
         GateName.FP16_ENGINE: 58.92,
         GateName.BF16: 42.11,
         GateName.INT8: 40,
+        GateName.FP8: 40,
     }
 
 

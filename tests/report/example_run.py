@@ -16,6 +16,8 @@ from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import Measurement
 from swin_deploy.parity.paired_drop import PairedDrop
 from swin_deploy.parity.psnr_drop import PsnrDrop
+from swin_deploy.quantization.calibration_fit import LinearFit
+from swin_deploy.quantization.measure import QuantizationMeasure
 from swin_deploy.report.markdown import markdown_report
 
 GOLDEN = Path(__file__).with_name("example_run.md")
@@ -62,6 +64,35 @@ def step(artifact: str, stage: str, parent: str, *rows: Row, **changes: Any) -> 
         rows=rows,
     )
     return replace(made, **changes)
+
+
+def fit(module: str, loss_db: float, weight_loss_db: float | None = -1.5) -> LinearFit:
+    """A linear of block `blocks.N` by its module's name."""
+    block = module.rpartition(".mlp")[0]
+    return LinearFit(module, block, 0.02, 0.015, 41.25, loss_db, 0.0005, 38.5, weight_loss_db, 0.0, 0.008)
+
+
+MEASURED = QuantizationMeasure(
+    grid="int8",
+    images=64,
+    representative=True,
+    blocks={"blocks.0": 48.0, "blocks.1": 45.5, "blocks.2": 36.0},
+    linears=(
+        fit("blocks.0.mlp.0", 0.125, None),
+        fit("blocks.0.mlp.2", 0.75, None),
+        fit("blocks.1.mlp.0", 0.0),
+        fit("blocks.1.mlp.2", 1.5),
+        fit("blocks.2.mlp.0", 6.25),
+        fit("blocks.2.mlp.2", 2.0),
+    ),
+    macs=1000,
+    quantized_macs=968,
+)
+SEEDS = [
+    {"seed": 0, "sqnr_db": 31.0, "agreement": 0.97, "drop": 0.8},
+    {"seed": 1, "sqnr_db": 33.0, "agreement": 0.98, "drop": 0.4},
+    {"seed": 2, "sqnr_db": 32.0, "agreement": 0.975, "drop": 0.6},
+]
 
 
 def example_run() -> Manifest:
@@ -139,10 +170,12 @@ def example_run() -> Manifest:
                     Verdict.INCONCLUSIVE,
                     measurement=measurement(31.0, 0.971, drop=0.8, parent=31.25),
                     judgements=(judgement("top1-drop", Verdict.INCONCLUSIVE, "+0.80 points, margin 1"),),
+                    quantization=MEASURED.to_json(),
                 ),
                 Row("optimised", "onnxruntime", None, Verdict.INFO, measurement=measurement(30.0, 0.97, drop=0.9)),
-                facts={"calibration": {"amax": {}}},
+                facts={"calibration": {"amax": {}}, "seeds": SEEDS},
                 notes=("only 64 calibration images",),
+                precision="int8",
             ),
             step(
                 "bf16",
@@ -168,6 +201,7 @@ def example_run() -> Manifest:
         ),
         status=4,
         verdict="FAIL: bf16 did not pass its gate",
+        recommendation="Recommended: FP16: as an example.",
         seconds=12.5,
     )
 

@@ -31,7 +31,7 @@ def test_the_verdict_and_the_exit_status_come_first() -> None:
 
 def test_each_table_row_has_as_many_cells_as_its_head() -> None:
     tables = [block for block in REPORT.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 2
+    assert len(tables) == 5  # ledger, INT8's figures, blocks and fits, parents
     for table in tables:
         assert len({len(cells(row)) for row in table.splitlines()}) == 1
     assert len(cells(tables[0].splitlines()[0])) == len(columns(example_run()))

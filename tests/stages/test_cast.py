@@ -13,7 +13,7 @@ from swin_deploy.stages.cast import Cast
 from tests.chain import Chain, decibels, random_images
 
 
-@pytest.mark.parametrize("name", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("name", ["fp16", "bf16", "int8", "fp8"])
 def test_the_file_is_valid_and_says_its_precision(chain: Chain, name: str) -> None:
     model = chain.model(name)
     onnx.checker.check_model(model, full_check=True)
@@ -44,8 +44,9 @@ def test_bf16_takes_the_opset_whose_convolution_has_it(chain: Chain) -> None:
     assert chain.produced("fp16").facts["opset"] == 20
 
 
-def test_int8_is_cast_from_a_quantized_graph_and_the_others_from_fp32() -> None:
-    assert Cast(Precision.INT8).accepts == {(Format.ONNX, Precision.INT8)}
+def test_int8_and_fp8_are_cast_from_a_quantized_graph_and_the_others_from_fp32() -> None:
+    for grid in (Precision.INT8, Precision.FP8):
+        assert Cast(grid).accepts == {(Format.ONNX, grid)}
     assert Cast(Precision.FP16).accepts == Cast(Precision.BF16).accepts == {(Format.ONNX, Precision.FP32)}
 
 
