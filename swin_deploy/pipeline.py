@@ -36,7 +36,7 @@ from swin_deploy.recipe import Recipe
 from swin_deploy.report.plan_figures import recommendation
 from swin_deploy.report.write import report_files
 from swin_deploy.stages.base import Produced
-from swin_deploy.stages.quantize import BESIDE
+from swin_deploy.stages.quantize import BESIDE, LOGS
 from swin_deploy.versions import installed, machine
 
 __all__ = ["Listener", "Run", "Silent", "conclude", "judged", "run"]
@@ -451,7 +451,9 @@ def _clear(folder: Path, earlier: Manifest, keep: set[str]) -> None:
             for row in step.rows:
                 if row.outputs and (outputs / Path(row.outputs).name) == folder / row.outputs:
                     (folder / row.outputs).unlink(missing_ok=True)
-        for name in report_files():
+        # What stands beside a quantized graph; a resumed run may have use for its search's log.
+        grids = {step.precision for step in earlier.steps if Precision(step.precision).quantized} if not keep else ()
+        for name in (*report_files(), *(f"{grid}.{kind}" for grid in grids for kind in (*BESIDE, *LOGS))):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -24,7 +24,7 @@ from swin_deploy.checkpoint.load import load_checkpoint
 from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
 from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
-from swin_deploy.manifest import Manifest, read_manifest
+from swin_deploy.manifest import Manifest, StepRecord, read_manifest
 from swin_deploy.model.forms import build_reference, open_deployment, save_deployment, save_reference
 from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import GateName, Verdict
@@ -748,3 +748,18 @@ def test_outputs_of_an_unknown_task_are_judged_by_noise_alone(checkpoint, tmp_pa
     manifest = execute(dense_plan("backbone")[:2], checkpoint, evaluation, tmp_path)
     assert (manifest.status, manifest.task) == (0, None)
     assert "these outputs have none of their own" in manifest.verdict
+
+
+def test_what_stood_beside_a_quantized_graph_goes_with_it(tmp_path: Path) -> None:
+    """A plan or scales of an earlier run would be taken for this one's; a resumed run keeps its search's log."""
+    from swin_deploy.pipeline import _clear
+
+    record = StepRecord("int8-qdq", "quantize", "fp32", {}, {}, "k", "int8.qdq.onnx", "onnx", "int8")
+    earlier = Manifest({}, "rtx", {}, {}, {}, steps=(record,))
+    names = ("int8.plan", "int8.calibration.npz", "int8.search.jsonl", "mine.plan")
+    for name in names:
+        (tmp_path / name).write_text("x")
+    _clear(tmp_path, earlier, keep={"int8.qdq.onnx"})
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    _clear(tmp_path, earlier, keep=set())
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.plan"}

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
     from calib.calibration_record import CalibrationRecord
 
-__all__ = ["BESIDE", "STEP_BYTES", "Quantize"]
+__all__ = ["BESIDE", "LOGS", "STEP_BYTES", "Quantize"]
 
 CALIBRATION, PLAN = "calibration.npz", "plan"
+LOGS = ("search.jsonl", "search.few.jsonl")
+"""Files of a search, likewise."""
 BESIDE = (CALIBRATION, PLAN)
 """Files that are written beside the graph, behind the grid's name."""
 
@@ -142,7 +144,7 @@ class Quantize:
         else:
             whole = solved = work.solved(chosen, self.settings)
             if self.search is not None:
-                searched = work.searched(whole, chosen, out.parent / f"{grid}.search.jsonl")
+                searched = work.searched(whole, chosen, out.parent / f"{grid}.{LOGS[0]}")
                 # A search without a result leaves everything in: the file then shows how far off it is.
                 if searched.choice:
                     chosen_by = searched.choice
