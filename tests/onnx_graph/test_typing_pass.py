@@ -50,12 +50,12 @@ def test_inputs_and_outputs_stay_fp32(chain: Chain, name: str) -> None:
     assert [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)] == [TensorProto.FLOAT] * 2
 
 
-@pytest.mark.parametrize("name", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("name", ["fp16", "bf16"])  # INT8 has Muls of its own, before its products
 def test_the_cosine_attention_normalizes_in_fp32(v2: Chain, name: str) -> None:
     model = v2.model(name)
     assert inputs_of(model, "ReduceL2", "Clip", "Div", "Mul") == {TensorProto.FLOAT, TensorProto.INT64}
     counts = {operator: sum(node.op_type == operator for node in model.graph.node) for operator in FP32_ISLAND}
-    assert counts == {"ReduceL2": 8, "Clip": 8, "Div": 8, "Mul": 4}  # q and k of four blocks; q takes the scale
+    assert counts == {"ReduceL2": 4, "Clip": 4, "Div": 4, "Mul": 4}  # q and k of four blocks together
 
 
 @pytest.mark.parametrize("name", ["exported", "fp16", "bf16", "int8"])
@@ -66,19 +66,19 @@ def test_layernorm_keeps_its_statistics_in_fp32(chain: Chain, name: str) -> None
     assert set(stash) <= {TensorProto.FLOAT}  # absent means FLOAT, the operator's default
 
 
-def test_v1_holds_two_casts_and_v2_four_more_for_each_block(v1: Chain, v2: Chain) -> None:
+def test_v1_holds_two_casts_and_v2_two_more_for_each_block(v1: Chain, v2: Chain) -> None:
     def casts(chain: Chain) -> int:
         return sum(node.op_type == "Cast" for node in chain.model("fp16").graph.node)
 
     assert casts(v1) == 2
-    assert casts(v2) == 2 + 4 * 4
+    assert casts(v2) == 2 + 2 * 4
 
 
 def test_casts_are_named_by_the_module_that_reads_them(v2: Chain) -> None:
     names = [node.name for node in v2.model("fp16").graph.node if node.op_type == "Cast"]
-    assert names[:3] == ["patch_embed.proj/Cast_fp16", "blocks.0.attn/Cast_fp32", "blocks.0.attn/Cast_fp32_2"]
+    assert names[:3] == ["patch_embed.proj/Cast_fp16", "blocks.0.attn/Cast_fp32", "blocks.0.attn/Cast_fp16"]
     assert names[-1] == "logits/Cast"
-    assert len(set(names)) == 18
+    assert len(set(names)) == 10
 
 
 def test_no_fp32_weight_is_left_but_those_of_the_island(chain: Chain) -> None:
