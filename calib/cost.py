@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from calib.errors import BadData
 from calib.precision_plan import PrecisionPlan
 from calib.strict_json import parse_json
+from calib.text_file import read_text
 
 __all__ = [
     "CostModel",
@@ -200,10 +201,7 @@ def read_timings(path: Path, names: Iterable[str]) -> MeasuredCost:
     Raises:
         BadData: the file cannot be read, or holds no timings of these linears.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise BadData(f"timings {path} cannot be read: {error}", needed="a JSON file in UTF-8") from error
+    text = read_text(path, "timings", "a JSON file in UTF-8")
     return timings_from_text(text, names, f"timings {path}")
 
 

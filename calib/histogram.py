@@ -7,18 +7,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from calib.largest_magnitude import largest_magnitude
+from calib.largest_magnitude import LargestMagnitude
 
 __all__ = ["MagnitudeHistogram"]
 
 Counts = npt.NDArray[np.int64]
 
-_BLOCK = (
-    1 << 16
-)  # values counted at a time: their scaled copy and their indices (768 KiB) stay in the second-level cache
+# Values counted at a time: their scaled copy and their indices (768 KiB) stay in the second-level cache.
+_BLOCK = 1 << 16
 
 
-class MagnitudeHistogram:
+class MagnitudeHistogram(LargestMagnitude):
     """Counts magnitudes in bins of equal width, from 0 to a power of two that is at least the largest one.
 
     When a larger magnitude comes, the range doubles, as often as needed, and the bins merge in pairs. Each bin holds
@@ -36,32 +35,15 @@ class MagnitudeHistogram:
 
     def __init__(self, name: str, bins: int = 8192) -> None:
         assert bins >= 2 and bins & (bins - 1) == 0, "bins merge in pairs, and edges are exact for powers of two"
-        self._name = name
+        super().__init__(name)
         self._bins = bins
         self._counts: Counts = np.zeros(bins + 1, np.int64)  # [1 + bins]: zeros, then (i - 1) * width < m <= i * width
-        self._seen = 0
-        self._largest = 0.0
         self._exponent: int | None = None  # the range is 2**exponent; None until a magnitude above 0 was seen
-
-    @property
-    def name(self) -> str:
-        """The tensor's name."""
-        return self._name
 
     @property
     def bins(self) -> int:
         """How many bins the range has."""
         return self._bins
-
-    @property
-    def seen(self) -> int:
-        """How many values came, zeros included."""
-        return self._seen
-
-    @property
-    def largest(self) -> float:
-        """The largest magnitude, in the tensor's own unit."""
-        return self._largest
 
     @property
     def zeros(self) -> int:
@@ -101,14 +83,10 @@ class MagnitudeHistogram:
         Raises:
             BadData: a value is NaN or infinite, or `values` are not floating-point numbers.
         """
-        if not values.size:
-            return
-        largest = largest_magnitude(self._name, values)
-        self._seen += values.size
-        if largest == 0:
+        largest = self._take(values)
+        if not largest:
             self._counts[0] += values.size
             return
-        self._largest = max(self._largest, largest)
         self._widen(largest)
         self._count(values.reshape(-1))  # [values]
 

@@ -55,7 +55,7 @@ class LargestMagnitude:
 
     @property
     def seen(self) -> int:
-        """How many values came."""
+        """How many values came, zeros included."""
         return self._seen
 
     @property
@@ -69,6 +69,13 @@ class LargestMagnitude:
         Raises:
             BadData: as `largest_magnitude`.
         """
-        if values.size:
-            self._largest = max(self._largest, largest_magnitude(self._name, values))
-            self._seen += values.size
+        self._take(values)
+
+    def _take(self, values: npt.NDArray[np.float32]) -> float | None:
+        """Count a batch in; returns its own largest magnitude, `None` where it has no values."""
+        if not values.size:
+            return None
+        largest = largest_magnitude(self._name, values)
+        self._largest = max(self._largest, largest)
+        self._seen += values.size
+        return largest

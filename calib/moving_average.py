@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calib.largest_magnitude import largest_magnitude
+from calib.largest_magnitude import LargestMagnitude
 
 __all__ = ["MovingAverage"]
 
 
-class MovingAverage:
+class MovingAverage(LargestMagnitude):
     """The exponentially weighted mean of the batches' largest magnitudes.
 
     A batch counts `momentum` times as much as the one after it, and the weights add up to 1. Without that last part
@@ -29,27 +29,10 @@ class MovingAverage:
 
     def __init__(self, name: str, momentum: float = 0.9) -> None:
         assert 0 <= momentum < 1, "a weight that falls with age"
-        self._name = name
+        super().__init__(name)
         self._momentum = momentum
-        self._seen = 0
-        self._largest = 0.0
         self._sum = 0.0
         self._weight = 0.0
-
-    @property
-    def name(self) -> str:
-        """The tensor's name."""
-        return self._name
-
-    @property
-    def seen(self) -> int:
-        """How many values came."""
-        return self._seen
-
-    @property
-    def largest(self) -> float:
-        """The largest magnitude of all batches, in the tensor's own unit."""
-        return self._largest
 
     @property
     def average(self) -> float:
@@ -62,10 +45,8 @@ class MovingAverage:
         Raises:
             BadData: as `largest_magnitude`.
         """
-        if not values.size:
+        largest = self._take(values)
+        if largest is None:
             return
-        largest = largest_magnitude(self._name, values)
-        self._seen += values.size
-        self._largest = max(self._largest, largest)
         self._sum = self._momentum * self._sum + largest
         self._weight = self._momentum * self._weight + 1

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from calib.errors import BadData
+from calib.text_file import read_text
 
 __all__ = ["FLOAT", "PRECISIONS", "PrecisionPlan", "plan_from_text", "read_plan"]
 
@@ -164,10 +165,7 @@ def read_plan(path: Path, names: Iterable[str]) -> PrecisionPlan:
     Raises:
         BadData: the file cannot be read, or holds no plan for these linears.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise BadData(f"plan file {path} cannot be read: {error}", needed="a text file in UTF-8") from error
+    text = read_text(path, "plan file", "a text file in UTF-8")
     return plan_from_text(text, names, f"plan file {path}")
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from calib.grid import INT8, Grid, fake_quantize
 from calib.linear_sample import InputSample
+from calib.rounding_noise import rounding_noise, weight_power
 
 __all__ = [
     "ROWS",
@@ -187,12 +188,10 @@ class Tool(Protocol):
 def input_noise(problem: LinearProblem, step: float, rows: int = ROWS) -> float:
     """Mean square error at the outputs, summed over them, from rounding the input alone.
 
-    The errors of channels count as independent: sum_k mean(error_k^2) * sum_n weight[k, n]^2.
+    The errors of channels count as independent; see `calib.rounding_noise`.
     """
     inputs = problem.sample.rows[:rows]
-    errors = fake_quantize(inputs, step, problem.grid) - inputs  # [rows, channels]
-    weights = np.square(problem.weight).sum(axis=1, dtype=np.float64)  # [channels]
-    return float((np.square(errors).mean(axis=0, dtype=np.float64) * weights).sum())
+    return rounding_noise(inputs, weight_power(problem.weight), step, problem.grid) / len(inputs)
 
 
 def output_sqnr_db(problem: LinearProblem, rows: int = ROWS) -> float:

@@ -25,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from calib.grid import Grid, fake_quantize, weight_steps
+from calib.rounding_noise import rounding_noise, weight_power
 from swin_deploy.quantization.block_noise import ratio_db
 from swin_deploy.quantization.quantized_linears import QuantizedLinear, block_of
 
-__all__ = ["LinearFit", "best_step", "channel_factors", "fit_linear", "input_noise"]
+__all__ = ["LinearFit", "best_step", "channel_factors", "fit_linear"]
 
 Array = npt.NDArray[np.float32]
 Wide = npt.NDArray[np.float64]
@@ -86,13 +87,13 @@ def fit_linear(linear: QuantizedLinear, rows: Array, float_rows: Array, float_we
             reads it; `None` where they are not known.
     """
     grid, weight = linear.grid, linear.weight
-    power = np.sum(weight.astype(np.float64) ** 2, axis=1)  # [inputs]
-    stored = input_noise(rows, power, linear.step, grid)
+    power = weight_power(weight)  # [inputs]
+    stored = rounding_noise(rows, power, linear.step, grid)
     best, noise = best_step(rows, power, grid)
     rounded = fake_quantize(rows, linear.step, grid)
     output_db = weight_loss_db = None
     if float_weight is not None and float_weight.shape == weight.shape:
-        float_power = np.sum(float_weight.astype(np.float64) ** 2, axis=1)
+        float_power = weight_power(float_weight)
         noise = min(noise, best_step(float_rows, float_power, grid)[1])
         meant = float_weight * channel_factors(rows, float_rows)[:, None]
         wanted = _centred(rows) @ meant
@@ -100,8 +101,6 @@ def fit_linear(linear: QuantizedLinear, rows: Array, float_rows: Array, float_we
         nearest = fake_quantize(meant, weight_steps(meant, grid), grid)
         output_db = ratio_db(_power(wanted), total)
         weight_loss_db = ratio_db(total, _power(_centred(rounded) @ nearest - wanted))
-    # The last number of the grid also takes what is half a spacing beyond it.
-    reach = grid.largest + (0.5 if grid.mantissa is None else 2.0 ** (8 - grid.mantissa) / 2)
     peaks = np.abs(linear.codes).max(axis=0)  # [outputs]
     used = peaks > 0  # a channel of zeros is exact
     half = (grid.largest + 1) / 2
@@ -112,7 +111,7 @@ def fit_linear(linear: QuantizedLinear, rows: Array, float_rows: Array, float_we
         best_step=best,
         input_db=ratio_db(_power(rows @ weight), _power((rounded - rows) @ weight)),
         loss_db=max(0.0, 10 * math.log10(stored / noise)) if stored > 0 and noise > 0 else 0.0,
-        clipped=float(np.mean(np.abs(rows) / np.float32(linear.step) > reach)),
+        clipped=float(np.mean(np.abs(rows) / np.float32(linear.step) > grid.reach)),
         output_db=output_db,
         weight_loss_db=weight_loss_db,
         idle=float(np.mean(peaks[used] < half)) if grid.mantissa is None and used.any() else 0.0,
@@ -120,34 +119,19 @@ def fit_linear(linear: QuantizedLinear, rows: Array, float_rows: Array, float_we
     )
 
 
-def input_noise(rows: Array, power: Wide, step: float, grid: Grid) -> float:
-    """Noise power at a linear's output from rounding its input: sum_k err_k^2 * sum_n W[k, n]^2.
-
-    Exact where the errors of different channels are uncorrelated, which rounding's nearly are.
-
-    Args:
-        rows: [rows, inputs].
-        power: sum_n W[k, n]^2, [inputs].
-        step: Above 0.
-        grid: What the input is rounded to.
-    """
-    error = fake_quantize(rows, step, grid) - rows
-    return float(np.sum(error**2, axis=0, dtype=np.float64) @ power)
-
-
 def best_step(rows: Array, power: Wide, grid: Grid) -> tuple[float, float]:
-    """The step with the least `input_noise` for these rows, and that noise; a step of 1 for rows of zeros."""
+    """The step with the least `rounding_noise` for these rows, and that noise; a step of 1 for rows of zeros."""
     largest = float(np.abs(rows).max()) / grid.largest
     # Below float32's normal numbers nothing is worth rounding.
     if largest < float(np.finfo(np.float32).tiny) * 2**_OCTAVES:
         return 1.0, 0.0
     noises: dict[int, float] = {}
     for part in range(0, _OCTAVES * _PARTS * _FINE + 1, _FINE):
-        noises[part] = input_noise(rows, power, largest * 2.0 ** (-part / (_PARTS * _FINE)), grid)
+        noises[part] = rounding_noise(rows, power, largest * 2.0 ** (-part / (_PARTS * _FINE)), grid)
     coarse = min(noises, key=lambda part: noises[part])
     for part in range(max(0, coarse - _FINE + 1), coarse + _FINE):
         if part not in noises:
-            noises[part] = input_noise(rows, power, largest * 2.0 ** (-part / (_PARTS * _FINE)), grid)
+            noises[part] = rounding_noise(rows, power, largest * 2.0 ** (-part / (_PARTS * _FINE)), grid)
     best = min(noises, key=lambda part: noises[part])
     return largest * 2.0 ** (-best / (_PARTS * _FINE)), noises[best]
 

@@ -137,14 +137,14 @@ class Quantize:
         plan, possible = choose_linears(model, grid, self.placement, self.plan_file, self.exclude)
         work = _Work(self, model, parent.path, possible)
         chosen = [linear for linear in possible if linear.module in plan.quantized]
-        record = work.record()
+        record, macs = work.record(), macs_of(model, possible, work.one_image)
         searched: Searched | None = None
         if self.reuse is not None:
             solved = work.reused(Path(self.reuse), chosen, record)
         else:
             whole = solved = work.solved(chosen, self.settings)
             if self.search is not None:
-                searched = work.searched(whole, chosen, out.parent / f"{grid}.{LOGS[0]}")
+                searched = work.searched(whole, record, macs, out.parent / f"{grid}.{LOGS[0]}")
                 # A search without a result leaves everything in: the file then shows how far off it is.
                 if searched.choice:
                     chosen_by = searched.choice
@@ -168,7 +168,6 @@ class Quantize:
             write_bytes(beside, Path(self.reuse).read_bytes())  # whole, also where this run takes less of it
         else:
             save_calibration(beside, record, whole)
-        macs = macs_of(model, possible, work.one_image)
         write_text(out.parent / f"{grid}.{PLAN}", plan.to_text(macs))
         facts = {
             **graph_facts(quantized),
@@ -301,20 +300,18 @@ class _Work:
         """Images that are run at once."""
         return max(1, min(self.stage.batch, STEP_BYTES // sum(values.nbytes for values in self.one_image.values())))
 
-    def searched(self, solved: Solved, chosen: Sequence[Linear], log: Path) -> Searched:
+    def searched(self, solved: Solved, record: CalibrationRecord, macs: Mapping[str, int], log: Path) -> Searched:
         """Search among the plans of `solved`; what is built is what was judged."""
-        from swin_deploy.quantization.choose_linears import macs_of
         from swin_deploy.quantization.find_plan import find_plan
 
         search, calibration = self.stage.search, self.stage.calibration
         assert search is not None and calibration is not None
-        macs = macs_of(self.model, self.possible, self.one_image)
         key = key_of(
-            self.record().graph_sha256,
+            record.graph_sha256,
             configuration(calibration),
             configuration(self.stage.settings),
             configuration(search),
-            [linear.module for linear in chosen],
+            self.modules(solved),
             self.stage.placement,
             dict(self.stage.tools()),
         )

@@ -12,13 +12,13 @@ import torch
 from onnx import ModelProto, TensorProto, checker, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from calib.grid import GRIDS, INT8, Grid, fake_quantize, weight_steps
-from calib.linear_sample import InputSample
+from calib.grid import GRIDS, INT8, Grid
 from calib.tools.problem import LinearProblem
-from swin_deploy.onnx_graph.input_groups import InputGroup, input_groups
+from swin_deploy.onnx_graph.input_groups import InputGroup
 from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, Linear, linears
 from swin_deploy.onnx_graph.qdq import insert_qdq
 from tests.chain import Chain, random_images
+from tests.quantized_graph import solved_anyhow
 
 TWO = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -44,25 +44,8 @@ def two_linears() -> tuple[ModelProto, list[Linear]]:
 def solved(
     model: ModelProto, chosen: Sequence[Linear], grid: Grid = INT8, step: float = STEP
 ) -> list[tuple[InputGroup, LinearProblem]]:
-    """Rounded to nearest, with one made-up step."""
-    held, found = arrays(model), []
-    for group in input_groups(model, chosen):
-        weight = np.concatenate([held[linear.weight] for linear in group.linears], axis=1)
-        steps = weight_steps(weight, grid)
-        nothing = np.zeros(len(weight), np.float32)
-        problem = LinearProblem(
-            group.name,
-            InputSample(group.activation, nothing[None], nothing, nothing),
-            weight,
-            None,
-            group.place,
-            grid,
-            step=step,
-            rounded=fake_quantize(weight, steps, grid),
-            weight_step=steps,
-        )
-        found.append((group, problem))
-    return found
+    """With a step of this file's own."""
+    return solved_anyhow(model, chosen, grid, step)
 
 
 def arrays(model: ModelProto) -> dict[str, np.ndarray]:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from calib.grid import E4M3, INT8, weight_steps
+from calib.rounding_noise import rounding_noise
 from swin_deploy.parity.distances import EXACT_DB
 from swin_deploy.quantization.block_noise import BlockNoise, most_noise, ratio_db
-from swin_deploy.quantization.calibration_fit import best_step, channel_factors, fit_linear, input_noise
+from swin_deploy.quantization.calibration_fit import best_step, channel_factors, fit_linear
 from swin_deploy.quantization.quantized_linears import QuantizedLinear
 
 
@@ -21,7 +22,7 @@ def linear(step: float, codes: np.ndarray, scales: np.ndarray) -> QuantizedLinea
 def test_the_noise_of_an_input_is_weighted_by_the_squared_weights_it_meets() -> None:
     rows = np.array([[1.25, 2.0], [3.0, -0.5]], np.float32)
     # Steps of 1: errors 0.25, 0 and 0, 0.5 (half to even); 0.0625 * 4 + 0.25 * 3.
-    assert input_noise(rows, np.array([4.0, 3.0]), 1.0, INT8) == pytest.approx(0.0625 * 4 + 0.25 * 3)
+    assert rounding_noise(rows, np.array([4.0, 3.0]), 1.0, INT8) == pytest.approx(0.0625 * 4 + 0.25 * 3)
 
 
 def test_the_best_step_of_a_uniform_input_clips_nothing() -> None:
@@ -34,7 +35,7 @@ def test_the_best_step_of_a_uniform_input_clips_nothing() -> None:
 def test_the_best_step_gives_up_one_outlier_for_the_many() -> None:
     rows = np.concatenate([np.linspace(-1, 1, 100_000), [6.0]]).astype(np.float32)[:, None]
     step, noise = best_step(rows, np.ones(1), INT8)
-    tried = {part: input_noise(rows, np.ones(1), 6 / 127 * part, INT8) for part in np.linspace(0.05, 1, 400)}
+    tried = {part: rounding_noise(rows, np.ones(1), 6 / 127 * part, INT8) for part in np.linspace(0.05, 1, 400)}
     assert noise <= 1.02 * min(tried.values())
     assert 1 / 127 < step < 6 / 127
 
