@@ -21,9 +21,9 @@ import numpy as np
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
 from swin_deploy.backends.onnxruntime import OnnxRuntime
-from swin_deploy.backends.plan_sidecar import sidecar_path
 from swin_deploy.checkpoint.sidecar import find_sidecar
 from swin_deploy.checkpoint.task import Restoration
+from swin_deploy.device.plan_sidecar import sidecar_path
 from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 from swin_deploy.fingerprint import configuration, key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest

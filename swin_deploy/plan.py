@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
-from swin_deploy.backends import cuda_memory
 from swin_deploy.backends.aot_inductor import AotInductor
 from swin_deploy.backends.base import Backend
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.backends.tensorrt import TensorRTBackend
-from swin_deploy.backends.tensorrt_flavor import import_flavor, package_unavailable
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
 from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
+from swin_deploy.device import cuda_memory
+from swin_deploy.device.tensorrt_versions import import_flavor, package_unavailable
 from swin_deploy.errors import Unavailable, UsageFault
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GateName

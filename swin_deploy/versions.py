@@ -25,7 +25,7 @@ def installed(*distributions: str) -> dict[str, str]:
 
 def machine() -> dict[str, str]:
     """The machine's processor and operating system, and its NVIDIA GPU if the driver shows one."""
-    from swin_deploy.backends import cuda_memory
+    from swin_deploy.device import cuda_memory
 
     return {
         "system": f"{platform.system()} {platform.machine()}",

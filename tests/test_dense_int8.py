@@ -18,9 +18,10 @@ from calib.preprocess import Preprocess
 from calib.synthetic import structured_images
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime, tensors_of
-from swin_deploy.backends.tensorrt_builder import BatchProfile, build_plan
 from swin_deploy.checkpoint.spec import StageSpec, SwinSpec
 from swin_deploy.checkpoint.task import Backbone, Restoration
+from swin_deploy.device.build_in_child import build_plan
+from swin_deploy.device.build_job import BatchProfile
 from swin_deploy.model.fold import fold
 from swin_deploy.model.forms import save_deployment
 from swin_deploy.model.layout import token_layout

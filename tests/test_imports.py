@@ -108,8 +108,8 @@ def broken_rule(importer: str, imported: str) -> str | None:
         return "calib takes NumPy and Pillow only"
     if package == "swin_deploy" and target == "cli" and importer != "swin_deploy.console":
         return "swin_deploy does not know cli"
-    if target in RUNTIMES and not importer.startswith("swin_deploy.backends."):
-        return "runtimes are imported in swin_deploy/backends only"
+    if target in RUNTIMES and not importer.startswith(("swin_deploy.backends.", "swin_deploy.device.")):
+        return "runtimes are imported in swin_deploy/backends and swin_deploy/device only"
     if target in {"timm", "transformers", "torchvision"}:
         return "oracles are for tests"
     return None

@@ -89,7 +89,7 @@ def test_fp8_is_built_for_the_targets_that_have_it_and_refused_where_none_has() 
 
 def test_fp8_with_tensorrt_8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from swin_deploy import plan as module
-    from swin_deploy.backends.tensorrt_flavor import flavor_traits
+    from swin_deploy.device.tensorrt_versions import flavor_traits
 
     monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "8.6.1")))
     with pytest.raises(UsageFault, match="--fp8 with TensorRT 8"):
@@ -145,7 +145,7 @@ def test_torch_tensorrt_converts_the_typed_deployment_form() -> None:
 
 def test_tensorrt_8_builds_from_the_fp32_graph_and_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     from swin_deploy import plan as module
-    from swin_deploy.backends.tensorrt_flavor import flavor_traits
+    from swin_deploy.device.tensorrt_versions import flavor_traits
 
     monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "8.6.1")))
     steps = {step.artifact: step for step in make_plan(Recipe("a", fp16=True), "tensorrt", None)}

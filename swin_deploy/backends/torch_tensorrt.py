@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from swin_deploy.artifact import Artifact, Format
 from swin_deploy.backends.base import Outputs
-from swin_deploy.backends.tensorrt_flavor import refused_family
+from swin_deploy.device.tensorrt_versions import refused_family
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 from swin_deploy.torch_versions import shaped_as_outputs
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
-from swin_deploy.backends import cuda_memory
-from swin_deploy.backends.plan_sidecar import PlanSidecar
-from swin_deploy.backends.tensorrt_builder import BatchProfile, BuildReport, build_plan
-from swin_deploy.backends.tensorrt_flavor import FLAVORS, import_flavor, package_unavailable
+from swin_deploy.device import cuda_memory
+from swin_deploy.device.build_in_child import build_plan
+from swin_deploy.device.build_job import BatchProfile, BuildReport
+from swin_deploy.device.plan_sidecar import PlanSidecar
+from swin_deploy.device.tensorrt_versions import FLAVORS, import_flavor, package_unavailable
 from swin_deploy.errors import Unavailable, UsageFault
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed

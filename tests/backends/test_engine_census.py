@@ -16,9 +16,10 @@ from onnx import ModelProto
 
 from examples.zoo.build_zoo import ZOO
 from swin_deploy.artifact import Precision
-from swin_deploy.backends.kernel_census import KernelCensus
-from swin_deploy.backends.tensorrt_builder import BatchProfile, build_plan
 from swin_deploy.checkpoint.spec import SwinSpec
+from swin_deploy.device.build_in_child import build_plan
+from swin_deploy.device.build_job import BatchProfile
+from swin_deploy.device.kernel_census import KernelCensus
 from swin_deploy.model.fold import fold
 from swin_deploy.onnx_graph.attention_qdq import insert_attention_qdq, tensors_to_range
 from swin_deploy.onnx_graph.linears import Linear

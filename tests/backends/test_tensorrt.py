@@ -14,8 +14,8 @@ from tensorrt_fakes import FakeDriver, fake_tensorrt
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
-from swin_deploy.backends.plan_sidecar import PlanSidecar, sidecar_path
 from swin_deploy.backends.tensorrt import TensorRTBackend
+from swin_deploy.device.plan_sidecar import PlanSidecar, sidecar_path
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 
 PACKAGES = [("tensorrt", "8.6.0"), ("tensorrt", "10.3.0"), ("tensorrt", "11.4.0.106"), ("tensorrt_rtx", "1.7.1.116")]
@@ -192,8 +192,9 @@ def test_another_format_or_flavor_is_refused(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("package", ["tensorrt_rtx", "tensorrt"])
 def test_a_real_engine_agrees_with_numpy_at_each_batch(package: str, tmp_path: Path) -> None:
-    from swin_deploy.backends import cuda_memory
-    from swin_deploy.backends.tensorrt_builder import BatchProfile, build_plan
+    from swin_deploy.device import cuda_memory
+    from swin_deploy.device.build_in_child import build_plan
+    from swin_deploy.device.build_job import BatchProfile
 
     onnx, module = pytest.importorskip("onnx"), pytest.importorskip(package)
     reason = cuda_memory.unavailable()

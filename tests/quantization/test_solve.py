@@ -14,7 +14,8 @@ from calib.grid import GRIDS, fake_quantize
 from calib.tools.problem import output_sqnr_db
 from calib.tools.step import METHODS
 from swin_deploy.backends.onnxruntime import outputs_of, tensors_of
-from swin_deploy.backends.tensorrt_builder import BatchProfile, build_plan
+from swin_deploy.device.build_in_child import build_plan
+from swin_deploy.device.build_job import BatchProfile
 from swin_deploy.onnx_graph.input_groups import input_groups
 from swin_deploy.onnx_graph.linears import quantizable
 from swin_deploy.quantization.solve import Settings, observe, rows_wanted, sample_inputs

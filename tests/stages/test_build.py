@@ -12,8 +12,8 @@ import pytest
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
-from swin_deploy.backends import cuda_memory
-from swin_deploy.backends.plan_sidecar import PlanSidecar, read_sidecar, sidecar_path
+from swin_deploy.device import cuda_memory
+from swin_deploy.device.plan_sidecar import PlanSidecar, read_sidecar, sidecar_path
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.stages.build import Build
 

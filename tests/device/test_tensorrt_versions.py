@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from swin_deploy.backends.tensorrt_flavor import flavor_traits, import_flavor, package_unavailable, parse_version
+from swin_deploy.device.tensorrt_versions import flavor_traits, import_flavor, package_unavailable, parse_version
 from swin_deploy.errors import Unavailable, UsageFault
 
 

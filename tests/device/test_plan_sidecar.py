@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swin_deploy.atomic import file_sha256
-from swin_deploy.backends.plan_sidecar import PlanSidecar, read_sidecar, sidecar_path
+from swin_deploy.device.plan_sidecar import PlanSidecar, read_sidecar, sidecar_path
 from swin_deploy.errors import BadInput
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swin_deploy.backends.kernel_census import parse_census
+from swin_deploy.device.kernel_census import parse_census
 
 HERE = Path(__file__).parent
 

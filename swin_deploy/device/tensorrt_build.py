@@ -1,6 +1,6 @@
-"""The build itself: one code path for TensorRT for RTX, 10, 11 and 8.6, run as a child of `tensorrt_builder`.
+"""The build itself: one code path for TensorRT for RTX, 10, 11 and 8.6, run as a child of `build_in_child`.
 
-By hand: `python -m swin_deploy.backends.tensorrt_build_worker JOB.json ANSWER.json`. It needs nothing but the
+By hand: `python -m swin_deploy.device.tensorrt_build JOB.json ANSWER.json`. It needs nothing but the
 TensorRT package: no NumPy, torch or onnx, so that it also runs on a board that has only TensorRT.
 """
 
@@ -14,11 +14,11 @@ from typing import Any
 
 from swin_deploy.artifact import Precision
 from swin_deploy.atomic import disk_faults
-from swin_deploy.backends import cuda_memory
-from swin_deploy.backends.kernel_census import parse_census
-from swin_deploy.backends.tensorrt_builder import BuildJob, BuildReport
-from swin_deploy.backends.tensorrt_flavor import ApiTraits, import_flavor
-from swin_deploy.backends.tensorrt_log import CapturedLog, captured_log
+from swin_deploy.device import cuda_memory
+from swin_deploy.device.build_job import BuildJob, BuildReport
+from swin_deploy.device.kernel_census import parse_census
+from swin_deploy.device.tensorrt_log import CapturedLog, captured_log
+from swin_deploy.device.tensorrt_versions import ApiTraits, import_flavor
 from swin_deploy.errors import BadInput, EnvironmentFault, ExplainedError, Unavailable, UsageFault
 
 __all__ = ["build", "main"]

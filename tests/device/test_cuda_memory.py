@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorrt_fakes import FakeDriver
 
-from swin_deploy.backends import cuda_memory
+from swin_deploy.device import cuda_memory
 from swin_deploy.errors import EnvironmentFault, Unavailable
 
 

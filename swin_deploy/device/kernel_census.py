@@ -56,7 +56,7 @@ def parse_census(log_text: str) -> tuple[KernelCensus, ...]:
     """
     starts = [found.end() for found in _HEADING.finditer(log_text)]
     ends = [*[found.start() for found in _HEADING.finditer(log_text)][1:], len(log_text)]
-    sections = [log_text[start:end] for start, end in zip(starts, ends, strict=True)]
+    sections = [log_text[start:end] for start, end in zip(starts, ends)]
     return tuple(census for census in map(_count, sections) if census.by_type)
 
 

@@ -13,11 +13,12 @@ import pytest
 from tensorrt_fakes import FakeDriver, fake_tensorrt
 
 from swin_deploy.artifact import Precision
-from swin_deploy.backends import cuda_memory, tensorrt_builder
-from swin_deploy.backends.kernel_census import KernelCensus
-from swin_deploy.backends.tensorrt_build_worker import build
-from swin_deploy.backends.tensorrt_builder import BatchProfile, BuildJob, BuildReport, build_plan
-from swin_deploy.backends.tensorrt_flavor import flavor_traits, parse_version
+from swin_deploy.device import build_in_child, cuda_memory
+from swin_deploy.device.build_in_child import build_plan
+from swin_deploy.device.build_job import BatchProfile, BuildJob, BuildReport
+from swin_deploy.device.kernel_census import KernelCensus
+from swin_deploy.device.tensorrt_build import build
+from swin_deploy.device.tensorrt_versions import flavor_traits, parse_version
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 
 BATCHES = BatchProfile(1, 2, 4)
@@ -124,7 +125,7 @@ def test_a_child_that_dies_does_not_take_us_along(
 ) -> None:
     (tmp_path / "a.onnx").write_text("")
     (tmp_path / "a.plan").write_text("half a plan")
-    monkeypatch.setattr(tensorrt_builder, "_START", child)
+    monkeypatch.setattr(build_in_child, "_START", child)
     with pytest.raises(kind, match=message):
         build_plan(
             tmp_path / "a.onnx", tmp_path / "a.plan", flavor="tensorrt_rtx", precision=Precision.FP16, shapes=BATCHES
@@ -137,7 +138,7 @@ def test_a_crash_after_the_answer_does_not_lose_it(tmp_path: Path, monkeypatch: 
     (tmp_path / "a.onnx").write_text("")
     answer = json.dumps({"report": report.to_json()})
     monkeypatch.setattr(
-        tensorrt_builder,
+        build_in_child,
         "_START",
         f"import os, sys; f = open(sys.argv[2], 'w'); f.write({answer!r}); f.close(); os.kill(os.getpid(), 11)",
     )
@@ -149,7 +150,7 @@ def test_a_crash_after_the_answer_does_not_lose_it(tmp_path: Path, monkeypatch: 
 
 def test_the_worker_imports_neither_numpy_nor_torch_nor_onnx() -> None:
     code = (
-        "import sys; import swin_deploy.backends.tensorrt_build_worker; "
+        "import sys; import swin_deploy.device.tensorrt_build; "
         "print(sorted({'numpy', 'torch', 'onnx', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]
