@@ -28,7 +28,7 @@ from benchmarks.peers.launch import PEERS, PeerFailed, PeerUnavailable, quantize
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.checkpoint.load import load_checkpoint
-from swin_deploy.parity.distances import distance
+from swin_deploy.device.distances import distance
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.paired_drop import paired_drop
 from swin_deploy.quantization.find_plan import Search

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cli.checkpoint_options import checkpoint_options
-from cli.option_types import BATCHES, SIZE, SM, TRIPLE, WORDS
+from cli.option_types import BATCHES, BLOCKS, SIZE, SM, TRIPLE, WORDS
 from cli.quantization_options import quantization_options
 
 __all__ = ["command"]
@@ -25,6 +25,9 @@ _PATH = click.Path(path_type=str)
 @click.option("--bf16", is_flag=True, help="Make a BF16 chain.")
 @click.option("--int8", is_flag=True, help="Make an INT8 chain; needs --calib-data.")
 @click.option("--fp8", is_flag=True, help="Make an FP8 (E4M3) chain, for compute capability 8.9 and later; likewise.")
+@click.option(
+    "--fp32-blocks", type=BLOCKS, default=(), help="Blocks that FP16 and BF16 leave in FP32; bisect finds them."
+)
 @quantization_options
 @click.option("--eval-data", type=_PATH, help="Labelled images to judge on; without: synthetic images, no accuracy.")
 @click.option("--eval-images", type=click.IntRange(0), default=0, help="Judge on so many of them; 0: all.")
@@ -42,7 +45,7 @@ _PATH = click.Path(path_type=str)
 )
 @click.option("--sm", type=SM, default="8.6,8.9,12.0", show_default=True, help="Compute capabilities of an RTX plan.")
 @click.option("--batch", type=BATCHES, default="1,8,32", show_default=True, help="MIN,OPT,MAX of one profile.")
-@click.option("--profile", type=WORDS, default="strong", show_default=True, help="ONNX profiles: strong, trt86.")
+@click.option("--profile", type=WORDS, default="strong", show_default=True, help="ONNX profiles: strong, trt86, trt85.")
 @click.option(
     "--image-size",
     type=SIZE,
@@ -63,7 +66,11 @@ _PATH = click.Path(path_type=str)
 @click.option(
     "--max-psnr-drop", type=float, default=0.1, show_default=True, help="Margin of restoration, dB of PSNR-Y."
 )
-@click.option("--require", type=WORDS, help="What exit status 0 must mean: engine (executed), accuracy (conclusive).")
+@click.option(
+    "--require",
+    type=WORDS,
+    help="What exit status 0 must mean: engine (executed), accuracy (conclusive), fused (attention).",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="For subsets and synthetic images.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/<checkpoint>]")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file of these options; options given here win.")
@@ -86,7 +93,8 @@ def command(
     """Take CHECKPOINT through fold, compile, precision, export and engine build, and judge every artifact.
 
     Each precision flag makes a chain of its own; without one the FP32 chain ends in the engine. The run's folder gets
-    the artifacts, manifest.json, report.md and the recipe that reproduces it; several image sizes have a folder each.
+    the artifacts, manifest.json, report.md, report.html and the recipe that reproduces it; several image sizes have a
+    folder each.
     """
     from cli.console import progress_console
     from swin_deploy.plan import resolve_target
@@ -146,7 +154,7 @@ def _built(ready: _Prepared, target: str, out: Path, console: Any, *, resume: bo
     report = write_report(manifest, out)
     if not as_json:
         print_ledger(manifest)
-        click.echo(f"Everything is in {out}: read {report} first.")
+        click.echo(f"Everything is in {out}: read {report} first, or open report.html beside it.")
     assert manifest.status is not None
     return manifest.to_json()
 

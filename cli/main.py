@@ -23,7 +23,14 @@ _COMMANDS = {
     "build": ("cli.build", "Take a checkpoint to engines, parity judged after every stage."),
     "inspect": ("cli.inspect", "Show what a checkpoint is, and how that was found out."),
     "validate": ("cli.validate", "Judge one artifact of a run against the oracle on your data."),
+    "audit": ("cli.audit", "Show what an engine truly runs, and whether it is what was asked for."),
     "bench": ("cli.bench", "Time artifacts side by side in one run."),
+    "bisect": ("cli.bisect", "Find the blocks that must stay in higher precision."),
+    "bundle": ("cli.bundle", "Pack a run for a device, where it finishes itself."),
+    "finish": ("cli.finish", "Finish a bundle on this device: build, prove, measure."),
+    "report": ("cli.report", "Write a run's page anew."),
+    "compare": ("cli.compare", "Two runs side by side."),
+    "doctor": ("cli.doctor", "What this machine, and a checkpoint, are ready for."),
 }
 
 

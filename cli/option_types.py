@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["BATCHES", "SIZE", "SIZES", "SM", "STAGES", "TRIPLE", "WORDS"]
+__all__ = ["BATCHES", "BLOCKS", "SIZE", "SIZES", "SM", "STAGES", "TRIPLE", "WORDS"]
 
 
 class Size(click.ParamType):  # type: ignore[type-arg] # generic in late releases only
@@ -110,3 +110,4 @@ BATCHES = Batches()
 TRIPLE = Triple()
 SM = Words("sm", r"\d+\.\d", "8.6,8.9,12.0")
 WORDS = Words("list", r"[a-z0-9-]+", "engine,accuracy")
+BLOCKS = Words("block,...", r"[\w.]+", "blocks.3,blocks.7")

@@ -12,10 +12,12 @@ from swin_deploy.atomic import write_text
 from swin_deploy.errors import BadInput
 from swin_deploy.parity.gates import TASK_IMAGES, TASK_PAIRS, Verdict
 
-__all__ = ["FILE_NAME", "SCHEMA_VERSION", "Manifest", "Row", "StepRecord", "read_manifest", "write_manifest"]
+__all__ = ["AUDIT", "FILE_NAME", "SCHEMA_VERSION", "Manifest", "Row", "StepRecord", "read_manifest", "write_manifest"]
 
 SCHEMA_VERSION = 2
 FILE_NAME = "manifest.json"
+# The row of an engine that says what it runs, by its builder's own listing: nothing was executed for it.
+AUDIT = "audit"
 Json = Mapping[str, Any]
 
 
@@ -101,10 +103,13 @@ class StepRecord:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the gated rows; SKIPPED when nothing gated was executed."""
+        """The worst of the gated rows; SKIPPED when nothing gated was executed.
+
+        An audit can fail an engine. It cannot pass one: that the right kernels stand in it says nothing of its outputs.
+        """
         if self.skipped:
             return Verdict.SKIPPED
-        found = {row.verdict for row in self.rows}
+        found = {row.verdict for row in self.rows if row.label != AUDIT or row.verdict is Verdict.FAIL}
         for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SKIPPED):
             if verdict in found:
                 return verdict

@@ -6,30 +6,31 @@ built on it; the other chains go on.
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from swin_deploy.artifact import Artifact, Format, Precision
-from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_text
+from swin_deploy.atomic import disk_faults, file_sha256, replacing, write_bytes, write_text
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.checkpoint.sidecar import find_sidecar
 from swin_deploy.checkpoint.task import Restoration
+from swin_deploy.device.engine_listing import listing_path
 from swin_deploy.device.plan_sidecar import sidecar_path
+from swin_deploy.engine_audit import all_fused, audit_row, is_engine
 from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 from swin_deploy.fingerprint import configuration, key_of
-from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
+from swin_deploy.manifest import AUDIT, Manifest, Row, StepRecord, read_manifest, write_manifest
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GATES, Judgement, Verdict, judge, worst
 from swin_deploy.parity.measure import Arrays, Measurement, Outputs, compare, run_session
+from swin_deploy.parity.stored_outputs import read_outputs, write_outputs
+from swin_deploy.parity.truth import write_truth
 from swin_deploy.plan import ORACLE, Step, View
 from swin_deploy.quantization.measure import VERSION, QuantizationMeasure, measure_quantization
 from swin_deploy.recipe import Recipe
@@ -178,6 +179,8 @@ class Run:
             row, measured_before = self._view(step, view, artifact, record)
             reused = reused and measured_before
             rows.append(row)
+        if is_engine(record):
+            rows.append(audit_row(record))
         record = record.with_rows(tuple(rows))
         if record.verdict is Verdict.FAIL:
             self._absent[step.artifact] = f"its parent {step.artifact} failed its gate"
@@ -197,7 +200,9 @@ class Run:
         """Run the stage, unless an earlier run left the very file."""
         final = self.folder / step.file
         before = self.earlier.step(step.artifact) if self.earlier else None
-        if before and before.key == record.key and before.file:
+        # An engine that was built before audits were is built again: what its graph asked for was not written down.
+        told = before is not None and (not is_engine(record) or record.stage != "build" or "asked" in before.facts)
+        if before and before.key == record.key and before.file and told:
             # A rejected file is judged again: a gate's margin may have changed, and the file has not.
             _take_back(self.folder / before.file, final)
             if final.is_file() and file_sha256(final) == before.sha256:
@@ -212,6 +217,9 @@ class Run:
             produced = step.stage.run(parent, temporary)
         if produced.sidecar is not None:
             write_text(sidecar_path(final), json.dumps(produced.sidecar, indent=1) + "\n")
+        if produced.listing:
+            # A megabyte of text for a large network, and a twentieth of that compressed; the same bytes each time.
+            write_bytes(listing_path(final), gzip.compress(produced.listing.encode("utf-8"), mtime=0))
         return (
             replace(
                 record,
@@ -283,35 +291,15 @@ class Run:
         path = self.folder / _OUTPUTS / f"{slot}.npz"
         usual = self.recipe.batch[1]
         old = self._earlier_row(step, view)
-        if old and old.key == key and path.is_file():
-            by_batch = _stored_outputs(path, key)
+        if old and old.key == key:
+            by_batch = read_outputs(path, key)
             if by_batch is not None:
                 return Outputs(by_batch, usual, old.seconds), True
         self.listener.view_started(step, view)
         with view.backend.open(artifact) as session:
             outputs = run_session(session, self.evaluation, self.recipe.batch, view.limit, self.listener.progress)
-        with replacing(path) as temporary, temporary.open("wb") as handle:
-            arrays: dict[str, Any] = {
-                f"b{size}/{name}": array for size, found in outputs.by_batch.items() for name, array in found.items()
-            }
-            np.savez(handle, key=np.array(key), **arrays)
+        write_outputs(path, key, outputs)
         return outputs, False
-
-
-def _stored_outputs(path: Path, key: str) -> dict[int, Arrays] | None:
-    """What an earlier run measured under `key`, or `None` when the file is another's or damaged."""
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
-                return None
-            by_batch: dict[int, dict[str, Any]] = {}
-            for member in stored.files:
-                if member != "key":
-                    size, _, name = member.partition("/")
-                    by_batch.setdefault(int(size[1:]), {})[name] = stored[member]
-            return dict(by_batch)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None  # then it is measured again
 
 
 def _rejected_name(final: Path) -> Path:
@@ -319,12 +307,11 @@ def _rejected_name(final: Path) -> Path:
 
 
 def _set_aside(final: Path) -> Path:
-    """Rename a file that failed its gate, with its side-car, so that nobody deploys it by accident."""
+    """Rename a file that failed its gate, with what stands beside it, so that nobody deploys it by accident."""
     rejected = _rejected_name(final)
     with disk_faults(final):
         final.replace(rejected)
-        if sidecar_path(final).is_file():
-            sidecar_path(final).replace(sidecar_path(rejected))
+        _move_beside(final, rejected)
     return rejected
 
 
@@ -332,16 +319,26 @@ def _take_back(rejected: Path, final: Path) -> None:
     """Undo `_set_aside`."""
     if rejected == _rejected_name(final) and rejected.is_file():
         rejected.replace(final)
-        if sidecar_path(rejected).is_file():
-            sidecar_path(rejected).replace(sidecar_path(final))
+        _move_beside(rejected, final)
+
+
+def _beside(made: Path) -> tuple[Path, ...]:
+    """What may stand beside a file: its side-car, and the list of its layers."""
+    return sidecar_path(made), listing_path(made)
+
+
+def _move_beside(old: Path, new: Path) -> None:
+    for source, target in zip(_beside(old), _beside(new), strict=True):
+        if source.is_file():
+            source.replace(target)
 
 
 def _remove(final: Path) -> None:
-    """Remove a file of an earlier run, whether it passed or not, with its side-car."""
+    """Remove a file of an earlier run, whether it passed or not, with what stands beside it."""
     with disk_faults(final):
         for made in (final, _rejected_name(final)):
-            made.unlink(missing_ok=True)
-            sidecar_path(made).unlink(missing_ok=True)
+            for file in (made, *_beside(made)):
+                file.unlink(missing_ok=True)
 
 
 def judged(
@@ -377,6 +374,13 @@ def conclude(manifest: Manifest, require: tuple[str, ...]) -> tuple[int, str]:
     if "engine" in require and (not engines or any(row.verdict is Verdict.SKIPPED for row in engines)):
         reason = next((row.reason for row in engines if row.verdict is Verdict.SKIPPED), "no engine was built")
         return 3, f"an executed engine is required, and was not executed: {reason}"
+    if "fused" in require:
+        audits = {step.artifact: row for step in manifest.steps for row in step.rows if row.label == AUDIT}
+        if not audits:
+            return 3, "fused attention is required, and no engine was built"
+        apart = [artifact for artifact, row in audits.items() if not all_fused(row)]
+        if apart:
+            return 4, f"fused attention is required, and was not seen throughout {', '.join(apart)}"
     unclear = [step.artifact for step in manifest.steps if step.verdict is Verdict.INCONCLUSIVE]
     if "accuracy" in require and (unclear or untold):
         return 4, "accuracy is required, and was not shown for: " + ", ".join([*unclear, *untold])
@@ -416,7 +420,12 @@ def _without_pictures(manifest: Manifest) -> list[str]:
     """Restoration only: the artifacts that were judged, but not by PSNR-Y, since the oracle gave no pictures."""
     if manifest.task != "restoration":
         return []
-    judged_rows = [(step.artifact, row.judgements) for step in manifest.steps for row in step.rows if row.judgements]
+    judged_rows = [
+        (step.artifact, row.judgements)
+        for step in manifest.steps
+        for row in step.rows
+        if row.judgements and row.measurement is not None
+    ]
     named = [artifact for artifact, checks in judged_rows if all(check["check"] != "psnr-y" for check in checks)]
     return list(dict.fromkeys(named))
 
@@ -508,6 +517,7 @@ def run(
         evaluation=evaluation.to_json(),
     )
     write_text(folder / "recipe.toml", replace(recipe.resolved(), target=target).to_toml())
+    write_truth(evaluation, folder / _OUTPUTS)
     if earlier:
         if not resume:
             write_manifest(manifest, folder)  # first, so that an interruption leaves no old verdict behind

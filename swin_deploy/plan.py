@@ -5,13 +5,14 @@ The whole tree of a build is written down here, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.aot_inductor import AotInductor
 from swin_deploy.backends.base import Backend
 from swin_deploy.backends.onnxruntime import OnnxRuntime
+from swin_deploy.backends.onnxruntime_rounded import RoundedOnnxRuntime
 from swin_deploy.backends.tensorrt import TensorRTBackend
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
@@ -19,6 +20,7 @@ from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
 from swin_deploy.device import cuda_memory
 from swin_deploy.device.tensorrt_versions import import_flavor, package_unavailable
 from swin_deploy.errors import Unavailable, UsageFault
+from swin_deploy.onnx_graph.profiles import LOWERED
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GateName
 from swin_deploy.quantization.calibration import Calibration
@@ -159,9 +161,10 @@ def make_plan(
                 needed=f"rtx, tensorrt or onnxruntime: {grid.upper()} goes through ONNX with explicit Q/DQ",
                 do=f"Leave --{grid} out or choose another --target",
             )
-    if "trt86" in recipe.profile and target in ("torch", "torch-tensorrt"):
+    asked = [profile for profile in LOWERED if profile in recipe.profile]
+    if asked and target in ("torch", "torch-tensorrt"):
         raise UsageFault(
-            f"--profile trt86 with --target {target}",
+            f"--profile {asked[0]} with --target {target}",
             needed="a target that goes through ONNX: rtx, tensorrt or onnxruntime",
         )
     largest = recipe.batch[2]
@@ -176,14 +179,15 @@ def make_plan(
         graph = (View("graph", OnnxRuntime(), GateName.FP32),)
         steps.append(Step("exported", "exported.onnx", Export(largest), "deployment", graph))
         steps.append(Step("fp32", "fp32.onnx", Simplify(), "exported", graph))
-        if "trt86" in profiles:
-            steps.append(Step("fp32-trt86", "fp32.trt86.onnx", Lower(Precision.FP32), "fp32", graph))
+        # Literal: ONNX Runtime's own optimisation makes one operator of a decomposed LayerNorm again.
+        literal = (View("graph", OnnxRuntime(literal=True), GateName.FP32),)
+        steps += _lowered_steps(Precision.FP32, "fp32", profiles, literal)
     for precision in halves:
         steps += _half_chain(recipe, target, precision, through_onnx)
         steps += _engine(recipe, target, precision, engine_profile)
     for grid in recipe.quantized:
         assert data is not None
-        if grid == "fp8" and engine_profile == "trt86":
+        if grid == "fp8" and engine_profile in LOWERED:
             raise UsageFault("--fp8 with TensorRT 8", needed="TensorRT 10 or later, which has FP8")
         steps += _quantized_chain(recipe, Precision(grid), profiles, data)
         steps += _engine(recipe, target, Precision(grid), engine_profile)
@@ -238,15 +242,18 @@ def default_view(artifact: Artifact) -> View:
 
 def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx: bool) -> list[Step]:
     name = precision.value
-    if recipe.model:
-        # Its types are its own business in PyTorch: half precision begins at the graph.
+    graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
+    typed = Step(name, f"{name}.onnx", Cast(precision, recipe.fp32_blocks), "fp32", (graph,))
+    if recipe.model or recipe.fp32_blocks:
+        # A network of one's own minds its types itself in PyTorch, and a mixture has no form there: half precision
+        # begins at the graph, and its numerics are those of ONNX Runtime that rounds every result.
         if not through_onnx:
             raise UsageFault(
-                f"--{name} with --model and --target {target}",
+                f"--{name} with {'--model' if recipe.model else '--fp32-blocks'} and --target {target}",
                 needed="a target that goes through ONNX: rtx, tensorrt or onnxruntime",
             )
-        graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
-        return [Step(name, f"{name}.onnx", Cast(precision), "fp32", (graph,))]
+        numerics = View("numerics", RoundedOnnxRuntime(), _GATE_OF_TORCH[precision], HALF_IMAGES)
+        return [replace(typed, views=(graph, numerics))]
     gpu = cuda_memory.unavailable() is None
     limit = None if gpu else HALF_IMAGES
     weights = f"deployment-{name}"
@@ -264,8 +271,7 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
             _compiled(f"compiled-{name}", f"deployment.{name}.pt2", weights, precision, recipe.batch[2], limit)
         )
     if through_onnx:
-        graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
-        steps.append(Step(name, f"{name}.onnx", Cast(precision), "fp32", (graph,)))
+        steps.append(typed)
     return steps
 
 
@@ -293,9 +299,19 @@ def _quantized_chain(recipe: Recipe, precision: Precision, profiles: set[str], d
         Step(f"{name}-qdq", f"{name}.qdq.onnx", quantize, "fp32", (literal, *optimised)),
         Step(name, f"{name}.onnx", Cast(precision), f"{name}-qdq", (literal,)),
     ]
-    if "trt86" in profiles and precision is Precision.INT8:
-        steps.append(Step("int8-trt86", "int8.trt86.onnx", Lower(Precision.INT8), "int8-qdq", (literal,)))
+    if precision is Precision.INT8:
+        steps += _lowered_steps(precision, f"{name}-qdq", profiles, (literal,))
     return steps
+
+
+def _lowered_steps(precision: Precision, parent: str, profiles: set[str], views: tuple[View, ...]) -> list[Step]:
+    """The graph of `parent` in each of the older profiles that are asked for."""
+    name = precision.value
+    return [
+        Step(f"{name}-{profile}", f"{name}.{profile}.onnx", Lower(precision, profile), parent, views)
+        for profile in LOWERED
+        if profile in profiles
+    ]
 
 
 def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> list[Step]:
@@ -310,9 +326,9 @@ def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> 
     elif target == "tensorrt":
         stage = Build("tensorrt", precision, recipe.batch, profile=profile)
         backend = TensorRTBackend("tensorrt")
-        if profile == "trt86":
+        if profile in LOWERED:
             # Its graphs stay FP32: builder flags ask for the precision.
-            source = "int8-trt86" if precision is Precision.INT8 else "fp32-trt86"
+            source = f"{'int8' if precision is Precision.INT8 else 'fp32'}-{profile}"
     elif target == "torch-tensorrt":
         stage = TorchTensorRT(precision, recipe.batch)
         backend = TorchTensorRTBackend()

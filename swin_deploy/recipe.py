@@ -17,12 +17,12 @@ from calib.tools.toolbox import DEFAULT_TOOLS, TOOLS
 from swin_deploy.checkpoint.hints import TASKS
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.onnx_graph.placement import POLICIES
+from swin_deploy.onnx_graph.profiles import PROFILES
 
 __all__ = ["REQUIREMENTS", "TARGETS", "Recipe", "read_recipe"]
 
 TARGETS = ("auto", "rtx", "tensorrt", "torch-tensorrt", "torch", "onnxruntime")
-REQUIREMENTS = ("engine", "accuracy")
-PROFILES = ("strong", "trt86")
+REQUIREMENTS = ("engine", "accuracy", "fused")
 _PATHS = ("checkpoint", "calib_data", "eval_data", "calibration", "precision_plan", "timings")
 Size = tuple[int, int]
 Sizes = tuple[Size, ...]
@@ -40,6 +40,7 @@ class Recipe:
         bf16: Make a BF16 chain.
         int8: Make an INT8 chain; needs `calib_data` or `calibration`.
         fp8: Make an FP8 (E4M3) chain, likewise; for compute capability 8.9 and later.
+        fp32_blocks: Blocks that stay in FP32 in the FP16 and BF16 chains, as `bisect` names them.
         calib_data: Calibration images.
         calib_images: Use at most so many of them, balanced over the classes; 0 for all.
         calib_method: How ranges are found, see `calib.tools.step.METHODS`.
@@ -59,7 +60,7 @@ class Recipe:
         target: One of `TARGETS`.
         sm: Compute capabilities to build RTX plans for.
         batch: Smallest, usual and largest batch of one profile.
-        profile: ONNX export profiles.
+        profile: ONNX export profiles, see `onnx_graph.profiles`.
         model: `package.module:function` that makes the user's own network for the checkpoint's weights.
         dialect: The checkpoint's layout; detected without.
         task: `classification`, `backbone` or `restoration`, where it is not left to the keys.
@@ -79,7 +80,7 @@ class Recipe:
         std: Likewise.
         max_drop: Margin of the top-1 gates, in percentage points.
         max_psnr_drop: Margin of restoration's gates against pictures, in dB of PSNR-Y.
-        require: What must be shown for exit status 0: `engine` executed, `accuracy` conclusive.
+        require: What must be shown for exit status 0: `engine` executed, `accuracy` conclusive, attention `fused`.
         seed: For subsets and synthetic images.
     """
 
@@ -88,6 +89,7 @@ class Recipe:
     bf16: bool = False
     int8: bool = False
     fp8: bool = False
+    fp32_blocks: tuple[str, ...] = ()
     calib_data: str | None = None
     calib_images: int = 512
     calib_method: str = "output"
@@ -170,6 +172,8 @@ class Recipe:
         return tuple(name for name, wanted in (("int8", self.int8), ("fp8", self.fp8)) if wanted)
 
     def _check_quantization(self) -> None:
+        if self.fp32_blocks and not (self.fp16 or self.bf16):
+            raise UsageFault("--fp32-blocks without --fp16 or --bf16", needed="one of the two")
         if self.quantized and not (self.calib_data or self.calibration):
             raise UsageFault(
                 f"--{self.quantized[0]} without --calib-data",

@@ -16,6 +16,7 @@ __all__ = [
     "exact_fp32",
     "export_onnx",
     "export_program",
+    "int8_product",
     "load_package",
     "out_of_memory",
     "program_on",
@@ -45,8 +46,11 @@ def count_operators(program: ExportedProgram) -> int:
     return sum(node.op == "call_function" for node in program.graph.nodes)
 
 
-def export_onnx(program: ExportedProgram, path: Path, opset: int, outputs: tuple[str, ...]) -> None:
-    """Write `program` as ONNX with the input `images` and `outputs` in their order, weights inside the file."""
+def export_onnx(program: ExportedProgram, path: Path, opset: int | None, outputs: tuple[str, ...]) -> None:
+    """Write `program` as ONNX with the input `images` and `outputs` in their order, weights inside the file.
+
+    Without `opset` the exporter takes its own.
+    """
     import contextlib
     import io
     import logging
@@ -105,6 +109,18 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
+def int8_product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply INT8 matrices into INT32.
+
+    Raises:
+        RuntimeError: this device or build has no such product.
+        AttributeError: this version has none.
+    """
+    import torch
+
+    return torch._int_mm(left, right)
+
+
 def quiet_inductor() -> None:
     """Keep Inductor from saying, on every machine without a GPU, that a CUDA toolkit has no runtime."""
     import logging
@@ -118,6 +134,7 @@ def load_package(path: Path) -> tuple[Callable[[Tensor], Any], tuple[str, ...] |
 
     import torch._inductor
 
+    quiet_inductor()
     loaded: Any = torch._inductor.aoti_load_package(str(path))
     stated = loaded.get_metadata().get(_OUTPUTS)
     return cast("Callable[[Tensor], Any]", loaded), None if stated is None else tuple(json.loads(stated))

@@ -127,7 +127,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ("fp32", Simplify(), "exported"),
         ("int8-qdq", quantize, "fp32"),
         ("int8", Cast(Precision.INT8), "int8-qdq"),
-        ("int8-trt86", Lower(Precision.INT8), "int8-qdq"),
+        ("int8-trt86", Lower(Precision.INT8, "trt86"), "int8-qdq"),
+        ("int8-trt85", Lower(Precision.INT8, "trt85"), "int8-qdq"),
     ):
         out = folder / f"{name}.onnx"
         facts[name] = stage.run(artifacts[parent], out)
@@ -146,7 +147,7 @@ def measured(made: Made, artifact: Artifact) -> Measurement:
     return compare(outputs, {name: value.numpy() for name, value in oracle.items()}, None, made.evaluation)
 
 
-@pytest.mark.parametrize("name", ["int8-qdq", "int8", "int8-trt86"])
+@pytest.mark.parametrize("name", ["int8-qdq", "int8", "int8-trt86", "int8-trt85"])
 def test_int8_passes_the_gate_of_dense_networks_and_is_not_fp32(made: Made, name: str) -> None:
     found = measured(made, made.artifacts[name])
     verdicts = judge(GATES[GateName.INT8], found.oracle, found.drop, 0.1)

@@ -18,8 +18,8 @@ RUNTIMES = {
     "tensorrt_rtx_libs", "torch_tensorrt",
 }  # fmt: skip
 HEAVY = RUNTIMES | {
-    "matplotlib", "onnx", "onnx_ir", "onnxscript", "onnxsim", "onnxslim", "rich", "safetensors", "timm", "torch",
-    "torchvision", "transformers", "triton",
+    "jinja2", "markupsafe", "matplotlib", "onnx", "onnx_ir", "onnxscript", "onnxsim", "onnxslim", "rich", "safetensors",
+    "timm", "torch", "torchvision", "transformers", "triton",
 }  # fmt: skip
 NEEDS_TORCH = ("swin_deploy.model.", "swin_deploy.kernels.")  # modules that define torch.nn modules
 

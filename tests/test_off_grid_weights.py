@@ -12,8 +12,8 @@ from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.backends.torch_eager import TorchEager
 from swin_deploy.checkpoint.load import load_checkpoint
+from swin_deploy.device.distances import distance
 from swin_deploy.model.forms import save_reference
-from swin_deploy.parity.distances import distance
 from swin_deploy.parity.evaluation import synthetic_evaluation
 from swin_deploy.parity.gates import GATES, GateName
 from swin_deploy.stages.cast import Cast

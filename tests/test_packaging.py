@@ -77,6 +77,13 @@ def test_the_wheel_contains_every_module_and_the_type_markers(wheel: Path) -> No
         assert f"{package}/py.typed" in names
 
 
+def test_the_wheel_contains_what_pages_are_made_of(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    parts = [path for kind in ("*.html", "*.css") for path in (ROOT / "swin_deploy").rglob(kind)]
+    assert parts and {path.relative_to(ROOT).as_posix() for path in parts} <= names
+
+
 def test_the_wheel_names_its_licence_and_brings_the_text(wheel: Path) -> None:
     assert metadata_of(wheel)["License-Expression"] == "Apache-2.0"
     with zipfile.ZipFile(wheel) as archive:

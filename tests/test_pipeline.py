@@ -26,6 +26,7 @@ from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 from swin_deploy.manifest import Manifest, StepRecord, read_manifest
 from swin_deploy.model.forms import build_reference, open_deployment, save_deployment, save_reference
+from swin_deploy.onnx_graph.profiles import PROFILES
 from swin_deploy.parity.evaluation import EvaluationSet, synthetic_evaluation
 from swin_deploy.parity.gates import GateName, Verdict
 from swin_deploy.plan import QuantizationData, Step, View, make_plan
@@ -546,7 +547,8 @@ def test_what_an_earlier_run_left_and_this_one_does_not_make_is_removed(checkpoi
     assert (tmp_path / "deployment.safetensors.rejected").is_file()
     execute([load_step()], checkpoint, evaluation, tmp_path)
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"mine.txt", "recipe.toml", "manifest.json", "reference.safetensors", "reference.oracle.npz"}
+    kept = {"recipe.toml", "manifest.json", "reference.safetensors", "reference.oracle.npz", "truth.npz"}
+    assert left == {"mine.txt", *kept}
 
 
 def test_the_plan_of_every_target_has_parents_before_children_and_stages_that_can_read_them(
@@ -561,7 +563,7 @@ def test_the_plan_of_every_target_has_parents_before_children_and_stages_that_ca
             bf16=True,
             int8=int8,
             calib_data="x" if int8 else None,
-            profile=("strong", "trt86") if int8 else ("strong",),
+            profile=PROFILES if int8 else ("strong",),
         )
         data = QuantizationData(preprocess, Calibration(images, preprocess, 4, None))
         plan = make_plan(recipe, target, data if int8 else None)

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from calib.images import ImageSet
+from swin_deploy import plan as module
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
+from swin_deploy.device.tensorrt_versions import traits_of
 from swin_deploy.errors import Unavailable, UsageFault
+from swin_deploy.onnx_graph.profiles import LOWERED, PROFILES
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GateName
 from swin_deploy.plan import HALF_IMAGES, QuantizationData, Step, default_view, make_plan, resolve_target
@@ -21,6 +24,7 @@ from swin_deploy.quantization.solve import Settings
 from swin_deploy.recipe import Recipe
 from swin_deploy.stages.capture import Capture
 from swin_deploy.stages.constants import Constants
+from swin_deploy.stages.lower import Lower
 from swin_deploy.stages.quantize import Quantize
 from tests.chain import PREPROCESS
 
@@ -42,15 +46,21 @@ def test_each_precision_makes_a_chain_of_its_own() -> None:
     assert "fp32.rtx.plan" not in made
 
 
-def test_the_trt86_profile_is_lowered_from_the_simplified_graph() -> None:
-    plan = {step.artifact: step for step in make_plan(Recipe("a", profile=("strong", "trt86")), "onnxruntime", None)}
-    assert plan["fp32-trt86"].parent == "fp32"
-    assert "fp32-trt86" not in {step.artifact for step in make_plan(Recipe("a"), "onnxruntime", None)}
+def test_each_older_profile_is_lowered_from_the_simplified_graph_and_judged() -> None:
+    plan = {step.artifact: step for step in make_plan(Recipe("a", profile=PROFILES), "onnxruntime", None)}
+    for profile in LOWERED:
+        step = plan[f"fp32-{profile}"]
+        assert (step.file, step.parent, step.stage) == (f"fp32.{profile}.onnx", "fp32", Lower(Precision.FP32, profile))
+        assert [view.gate for view in step.views] == [GateName.FP32]
+    left = {step.artifact for step in make_plan(Recipe("a", profile=("trt85",)), "onnxruntime", None)}
+    assert "fp32-trt85" in left and "fp32-trt86" not in left
+    assert not any("trt8" in step.artifact for step in make_plan(Recipe("a"), "onnxruntime", None))
 
 
-def test_a_profile_of_onnx_without_onnx_is_refused() -> None:
-    with pytest.raises(UsageFault, match="trt86"):
-        make_plan(Recipe("a", profile=("trt86",)), "torch", None)
+@pytest.mark.parametrize("profile", LOWERED)
+def test_a_profile_of_onnx_without_onnx_is_refused(profile: str) -> None:
+    with pytest.raises(UsageFault, match=f"--profile {profile} with --target torch"):
+        make_plan(Recipe("a", profile=(profile,)), "torch", None)
 
 
 @pytest.mark.parametrize("grid", ["int8", "fp8"])
@@ -65,14 +75,18 @@ def quantized_recipe(**options: Any) -> Recipe:
 
 
 def test_int8_and_fp8_go_the_same_way_and_fp8_has_no_graph_for_tensorrt_8() -> None:
-    both = quantized_recipe(int8=True, fp8=True, profile=("strong", "trt86"))
+    both = quantized_recipe(int8=True, fp8=True, profile=PROFILES)
     steps = {step.artifact: step for step in make_plan(both, "rtx", DATA)}
     for grid, precision in (("int8", Precision.INT8), ("fp8", Precision.FP8)):
         assert [steps[name].parent for name in (f"{grid}-qdq", grid, f"{grid}-engine")] == ["fp32", f"{grid}-qdq", grid]
         assert steps[f"{grid}-qdq"].stage.produces == (Format.ONNX, precision)
         gates = {view.gate for name in (f"{grid}-qdq", grid, f"{grid}-engine") for view in steps[name].views}
         assert gates - {None} == {GateName[grid.upper()]}
-    assert "int8-trt86" in steps and "fp8-trt86" not in steps
+    for profile in LOWERED:
+        step = steps[f"int8-{profile}"]
+        assert (step.file, step.parent) == (f"int8.{profile}.onnx", "int8-qdq")
+        assert [view.gate for view in step.views] == [GateName.INT8]
+        assert f"fp8-{profile}" not in steps
 
 
 def test_fp8_is_built_for_the_targets_that_have_it_and_refused_where_none_has() -> None:
@@ -87,14 +101,13 @@ def test_fp8_is_built_for_the_targets_that_have_it_and_refused_where_none_has() 
         built_for("fp8", "8.6", "8.7")
 
 
-def test_fp8_with_tensorrt_8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from swin_deploy import plan as module
-    from swin_deploy.device.tensorrt_versions import flavor_traits
-
-    monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "8.6.1")))
+@pytest.mark.parametrize(("version", "profile"), [("8.6.1", "trt86"), ("8.5.3.1", "trt85")])
+def test_fp8_with_tensorrt_8_is_refused(monkeypatch: pytest.MonkeyPatch, version: str, profile: str) -> None:
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, traits_of("tensorrt", version)))
     with pytest.raises(UsageFault, match="--fp8 with TensorRT 8"):
         make_plan(quantized_recipe(fp8=True), "tensorrt", DATA)
-    assert "int8-trt86" in {step.artifact for step in make_plan(quantized_recipe(int8=True), "tensorrt", DATA)}
+    steps = {step.artifact: step for step in make_plan(quantized_recipe(int8=True), "tensorrt", DATA)}
+    assert steps["int8-engine"].parent == f"int8-{profile}"
 
 
 def test_every_option_of_the_quantization_reaches_its_stage() -> None:
@@ -143,22 +156,23 @@ def test_torch_tensorrt_converts_the_typed_deployment_form() -> None:
     assert not any(step.file.endswith(".onnx") for step in plan.values())
 
 
-def test_tensorrt_8_builds_from_the_fp32_graph_and_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    from swin_deploy import plan as module
-    from swin_deploy.device.tensorrt_versions import flavor_traits
-
-    monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "8.6.1")))
+@pytest.mark.parametrize(("version", "profile"), [("8.6.1", "trt86"), ("8.5.3.1", "trt85")])
+def test_tensorrt_8_builds_from_the_fp32_graph_and_its_flags(
+    monkeypatch: pytest.MonkeyPatch, version: str, profile: str
+) -> None:
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, traits_of("tensorrt", version)))
     steps = {step.artifact: step for step in make_plan(Recipe("a", fp16=True), "tensorrt", None)}
-    assert steps["fp16-engine"].parent == "fp32-trt86"
+    assert steps["fp16-engine"].parent == f"fp32-{profile}"
     assert (Format.ONNX, Precision.FP32) in steps["fp16-engine"].stage.accepts
-    monkeypatch.setattr(module, "import_flavor", lambda package: (None, flavor_traits("tensorrt", "10.3.0")))
+
+
+def test_tensorrt_10_builds_from_the_typed_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, traits_of("tensorrt", "10.3.0")))
     steps = {step.artifact: step for step in make_plan(Recipe("a", fp16=True), "tensorrt", None)}
-    assert steps["fp16-engine"].parent == "fp16" and "fp32-trt86" not in steps
+    assert steps["fp16-engine"].parent == "fp16" and not any("trt8" in name for name in steps)
 
 
 def test_auto_takes_what_is_there_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    from swin_deploy import plan as module
-
     here: set[str] = set()
     monkeypatch.setattr(module, "package_unavailable", lambda package: None if package in here else "missing")
     monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: "no GPU")
@@ -193,8 +207,6 @@ def test_every_kind_of_file_has_its_gate(form: Format, precision: Precision, gat
 
 
 def test_quantized_graphs_are_judged_literally_and_half_precision_on_a_subset_without_a_gpu(monkeypatch) -> None:
-    from swin_deploy import plan as module
-
     for grid in (Precision.INT8, Precision.FP8):
         assert default_view(Artifact("a", Path("a"), Format.ONNX, grid)).backend == OnnxRuntime(literal=True)
     monkeypatch.setattr(module.cuda_memory, "unavailable", lambda: "no GPU")

@@ -21,7 +21,7 @@ from calib.preprocess import Preprocess
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.checkpoint.load import load_checkpoint
-from swin_deploy.parity.distances import Distance, distance
+from swin_deploy.device.distances import Distance, distance
 from swin_deploy.parity.gates import GATES, GateName, Verdict, judge
 from swin_deploy.quantization.calibration import Calibration
 from swin_deploy.quantization.measure import measure_quantization

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from swin_deploy.artifact import Artifact, Format
-from swin_deploy.backends.base import Outputs
+from swin_deploy.device.onnxruntime_session import OnnxRuntimeSession, inference_session
 from swin_deploy.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["OnnxRuntime", "OnnxRuntimeSession", "outputs_of", "tensors_of"]
+__all__ = ["OnnxRuntime", "OnnxRuntimeSession", "literal_session", "outputs_of", "tensors_of"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,11 @@ class OnnxRuntime:
     Attributes:
         literal: Run the graph as written, all optimisations off: Q/DQ pairs then round exactly as they say. Optimised
             sessions fuse them into integer kernels, which round differently.
+        threads: CPU threads of an operator; by default ONNX Runtime's own choice, one a core.
     """
 
     literal: bool = False
+    threads: int | None = None
 
     @property
     def name(self) -> str:
@@ -52,33 +53,7 @@ class OnnxRuntime:
         reason = self.unavailable(artifact)
         if reason:
             raise Unavailable(reason)
-        return OnnxRuntimeSession(_load(artifact.path, literal=self.literal))
-
-
-class OnnxRuntimeSession:
-    """One loaded graph."""
-
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session: onnxruntime.InferenceSession | None = session
-        self._input = session.get_inputs()[0].name
-        self._outputs = [output.name for output in session.get_outputs()]
-
-    def infer(self, images: npt.NDArray[np.float32]) -> Outputs:
-        """See `Session.infer`."""
-        assert self._session is not None, "the session is closed"
-        return dict(zip(self._outputs, self._session.run(None, {self._input: images}), strict=True))
-
-    def close(self) -> None:
-        """Free the graph."""
-        self._session = None
-
-    def __enter__(self) -> OnnxRuntimeSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        return OnnxRuntimeSession(_load(artifact.path, literal=self.literal, threads=self.threads))
 
 
 def tensors_of(
@@ -101,7 +76,7 @@ def tensors_of(
     outer = [name for name in wanted if name not in inputs]
     present = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outer if name not in present)
-    session = _session(model.SerializeToString(), literal=literal)
+    session = inference_session(model.SerializeToString(), literal=literal)
     for images in batches:
         # Not kept in a variable: a generator that waits would hold them.
         yield {
@@ -114,13 +89,18 @@ def outputs_of(
     model: onnx.ModelProto, batches: Iterable[npt.NDArray[np.float32]]
 ) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
     """Run a graph over `batches`: all optimisations but those of Q/DQ pairs, which round as they say."""
-    session = _session(model.SerializeToString(), literal=False, exact_pairs=True)
+    session = inference_session(model.SerializeToString(), literal=False, exact_pairs=True)
     names = [output.name for output in session.get_outputs()]
     for images in batches:
         yield dict(zip(names, session.run(names, {session.get_inputs()[0].name: images}), strict=True))
 
 
-def _load(path: Path, *, literal: bool) -> onnxruntime.InferenceSession:
+def literal_session(model: onnx.ModelProto) -> OnnxRuntimeSession:
+    """Open a graph as written, all optimisations off."""
+    return OnnxRuntimeSession(inference_session(model.SerializeToString(), literal=True))
+
+
+def _load(path: Path, *, literal: bool, threads: int | None) -> onnxruntime.InferenceSession:
     import onnx
 
     from swin_deploy.onnx_graph.widen import holds_bf16, widened
@@ -128,22 +108,10 @@ def _load(path: Path, *, literal: bool) -> onnxruntime.InferenceSession:
     try:
         model = onnx.load(path)
         if holds_bf16(model):
-            return _session(widened(model).SerializeToString(), literal=literal)
-        return _session(str(path), literal=literal)
+            return inference_session(widened(model).SerializeToString(), literal=literal, threads=threads)
+        return inference_session(str(path), literal=literal, threads=threads)
     except Exception as error:  # protobuf's DecodeError and ONNX Runtime's C++ exceptions share no base class
         raise BadInput(
             f"{path} cannot be loaded by ONNX Runtime: {str(error).splitlines()[0]}",
             needed="a complete ONNX file of operators that its CPU provider has",
         ) from error
-
-
-def _session(model: str | bytes, *, literal: bool, exact_pairs: bool = False) -> Any:
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    options = onnxruntime.SessionOptions()
-    if literal:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if exact_pairs:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

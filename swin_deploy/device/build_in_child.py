@@ -18,7 +18,7 @@ from pathlib import Path
 
 from swin_deploy import errors
 from swin_deploy.artifact import Precision
-from swin_deploy.device.build_job import BatchProfile, BuildJob, BuildReport
+from swin_deploy.device.build_job import MEMORY_ADVICE, BatchProfile, BuildJob, BuildReport
 from swin_deploy.errors import BadInput, EnvironmentFault, ExplainedError
 
 __all__ = ["build_plan"]
@@ -41,6 +41,9 @@ def build_plan(
     workspace_mib: int | None = None,
     time_limit_s: float = 1800.0,
     log_path: Path | None = None,
+    timing_cache: Path | None = None,
+    memory_limit_mib: int | None = None,
+    optimization_level: int | None = None,
 ) -> BuildReport:
     """Build `onnx_path` into the plan `out`, in a child process.
 
@@ -54,14 +57,28 @@ def build_plan(
         workspace_mib: Bound on scratch memory.
         time_limit_s: The child is killed after that many seconds.
         log_path: Where to keep the builder's verbose log, if anywhere.
+        timing_cache: See `BuildJob`.
+        memory_limit_mib: See `BuildJob`.
+        optimization_level: See `BuildJob`.
 
     Raises:
         Unavailable: the package, or for `tensorrt` a GPU, is missing.
-        UsageFault: a target that the package does not know.
+        UsageFault: a target or an option that the package, or its version, does not know.
         BadInput: the parser or the builder refuses the graph.
         EnvironmentFault: out of time, out of memory, killed, or crashed.
     """
-    job = BuildJob(onnx_path, out, flavor, precision, shapes, compute_capabilities, workspace_mib)
+    job = BuildJob(
+        onnx_path,
+        out,
+        flavor,
+        precision,
+        shapes,
+        compute_capabilities,
+        workspace_mib,
+        timing_cache,
+        memory_limit_mib,
+        optimization_level,
+    )
     if not onnx_path.is_file():
         raise BadInput(f"{onnx_path} does not exist", needed="an ONNX file")
     try:
@@ -80,10 +97,11 @@ def _run_child(job: BuildJob, time_limit_s: float, log_path: Path | None) -> Bui
             "log_path": None if log_path is None else str(log_path),
         }
         job_path.write_text(json.dumps(request), encoding="utf-8")
+        unwritten = ["-B"] if sys.dont_write_bytecode else []  # a bundle's code is checked file by file
         with stderr_path.open("wb") as stderr:
             try:
                 status = subprocess.run(
-                    [sys.executable, "-c", _START, str(job_path), str(answer_path)],
+                    [sys.executable, *unwritten, "-c", _START, str(job_path), str(answer_path)],
                     stdin=subprocess.DEVNULL,
                     stdout=stderr,
                     stderr=stderr,
@@ -94,7 +112,7 @@ def _run_child(job: BuildJob, time_limit_s: float, log_path: Path | None) -> Bui
                 raise EnvironmentFault(
                     f"{job.flavor} took more than {time_limit_s:g} s for {job.onnx_path.name} and was stopped",
                     needed="a build within the time limit",
-                    do="Name fewer compute capabilities, or build when the machine is less busy",
+                    do="Name fewer compute capabilities, lower the optimization level, or build on an idle machine",
                 ) from None
         said = stderr_path.read_text(encoding="utf-8", errors="replace").strip()
         # The answer is renamed into place, so it is whole: a crash after it, while native objects die at exit, is moot.
@@ -129,7 +147,7 @@ def _out_of_memory(job: BuildJob, seen: str) -> EnvironmentFault:
     return EnvironmentFault(
         f"{seen} while {job.flavor} built {job.onnx_path.name}",
         needed="enough memory for the builder",
-        do="Close other programs or lower the largest batch",
+        do=MEMORY_ADVICE,
     )
 
 

@@ -1,26 +1,37 @@
-"""Device memory, one stream and timing events through the CUDA driver's own library, with no other package.
+"""Memory, one stream and timing events through the CUDA driver's own library, with no other package.
 
 Only `libcuda.so.1` is used, which every machine with an NVIDIA driver has. A missing library or GPU is an answer
 (`unavailable`), never an exception at import. The device's primary context is used, the one that TensorRT and PyTorch
-use too.
+use too, so device memory may come from either: see `DeviceMemory` and `torch_memory`.
 """
 
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from swin_deploy.errors import EnvironmentFault, Unavailable
+from swin_deploy.errors import EnvironmentFault, ExplainedError, Unavailable
 
-__all__ = ["Buffer", "Device", "Event", "compute_capability", "device_name", "unavailable"]
+__all__ = [
+    "Buffer",
+    "Device",
+    "DeviceMemory",
+    "Event",
+    "compute_capability",
+    "device_name",
+    "gpu_model",
+    "unavailable",
+]
 
 _LIBRARY = "libcuda.so.1"
 # CUdevice_attribute and CUresult values: part of the driver's binary interface, so they do not move.
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_MULTIPROCESSORS, _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 16, 75, 76
 _OUT_OF_MEMORY = 2
 _EVENT_DEFAULT = 0
+_STREAM_NON_BLOCKING = 1  # it does not wait for the default stream, whose use elsewhere would end a graph's capture
 
 
 def unavailable(device: int = 0, *, library: Any = None) -> str | None:
@@ -43,21 +54,29 @@ def device_name(device: int = 0, *, library: Any = None) -> str:
 def compute_capability(device: int = 0, *, library: Any = None) -> str:
     """The GPU's compute capability, e.g. `8.6`."""
     driver = _initialised(library)
-    handle, numbers = _device_handle(driver, device), []
-    for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
-        value = ctypes.c_int()
-        status = driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
-        _check(driver, status, "reading the compute capability")
-        numbers.append(value.value)
-    return f"{numbers[0]}.{numbers[1]}"
+    handle = _device_handle(driver, device)
+    return f"{_attribute(driver, handle, _CAPABILITY_MAJOR)}.{_attribute(driver, handle, _CAPABILITY_MINOR)}"
+
+
+def gpu_model(device: int = 0, *, library: Any = None) -> str:
+    """Name and size of the GPU, e.g. `Orin (16 multiprocessors)`: every Orin module has the same name."""
+    driver = _initialised(library)
+    count = _attribute(driver, _device_handle(driver, device), _MULTIPROCESSORS)
+    return f"{device_name(device, library=driver)} ({count} multiprocessors)"
+
+
+def _attribute(driver: Any, handle: ctypes.c_int, attribute: int) -> int:
+    value = ctypes.c_int()
+    _check(driver, driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle), "reading the device's facts")
+    return value.value
 
 
 @dataclass
 class Buffer:
-    """A piece of device memory.
+    """A piece of memory.
 
     Attributes:
-        address: Device pointer.
+        address: Where it starts, on the device or, from `Device.pinned`, on the host.
         size: Bytes.
     """
 
@@ -72,23 +91,38 @@ class Event:
     handle: ctypes.c_void_p
 
 
+class DeviceMemory(Protocol):
+    """Who hands out device memory."""
+
+    def allocate(self, size: int, stream: int) -> int:
+        """The address of `size` new bytes, for use on `stream`."""
+        ...
+
+    def free(self, address: int) -> None:
+        """Take the memory at `address` back; nothing queued uses it any more."""
+        ...
+
+
 class Device:
     """One GPU's primary context with one stream. Use it as a context manager; buffers and events die with it.
 
     Args:
         index: Which GPU, in the driver's numbering.
         library: The loaded driver library; `None` loads it.
+        memory: Where device memory comes from; `None` is the driver itself.
 
     Raises:
         Unavailable: no driver, or no such device.
         EnvironmentFault: the driver refuses.
     """
 
-    def __init__(self, index: int = 0, *, library: Any = None) -> None:
+    def __init__(self, index: int = 0, *, library: Any = None, memory: DeviceMemory | None = None) -> None:
         self._driver = _initialised(library)
+        self._memory: DeviceMemory = _DriverMemory(self._driver) if memory is None else memory
         self._handle = _device_handle(self._driver, index)
         self._context, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
         self._buffers: dict[int, Buffer] = {}
+        self._pinned: dict[int, Buffer] = {}
         self._events: list[Event] = []
         self._open = False
         status = self._driver.cuDevicePrimaryCtxRetain(ctypes.byref(self._context), self._handle)
@@ -96,7 +130,7 @@ class Device:
         self._open = True
         try:
             self.make_current()
-            self._call("cuStreamCreate", ctypes.byref(self._stream), ctypes.c_uint(0))
+            self.call("cuStreamCreate", ctypes.byref(self._stream), ctypes.c_uint(_STREAM_NON_BLOCKING))
         except BaseException:
             self.close()
             raise
@@ -108,25 +142,41 @@ class Device:
 
     def make_current(self) -> None:
         """Bind the context to the calling thread: the driver keeps that per thread."""
-        self._call("cuCtxSetCurrent", self._context)
+        self.call("cuCtxSetCurrent", self._context)
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of device memory held here."""
+        return sum(buffer.size for buffer in self._buffers.values())
 
     def allocate(self, size: int) -> Buffer:
         """New device memory of `size` bytes, at least one."""
-        address = ctypes.c_uint64()
-        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
-        buffer = Buffer(address.value, max(size, 1))
+        buffer = Buffer(self._memory.allocate(max(size, 1), self.stream), max(size, 1))
         self._buffers[buffer.address] = buffer
         return buffer
 
     def free(self, buffer: Buffer) -> None:
         """Give `buffer` back before the device is closed."""
         del self._buffers[buffer.address]
-        self._call("cuMemFree_v2", ctypes.c_uint64(buffer.address))
+        self._memory.free(buffer.address)
+
+    def pinned(self, size: int) -> Buffer:
+        """New host memory that the device copies from and to without a detour, of `size` bytes, at least one."""
+        address = ctypes.c_void_p()
+        self.call("cuMemAllocHost_v2", ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
+        buffer = Buffer(address.value or 0, max(size, 1))
+        self._pinned[buffer.address] = buffer
+        return buffer
+
+    def free_pinned(self, buffer: Buffer) -> None:
+        """Give host memory back before the device is closed."""
+        del self._pinned[buffer.address]
+        self.call("cuMemFreeHost", ctypes.c_void_p(buffer.address))
 
     def copy_in(self, buffer: Buffer, host: int, size: int) -> None:
         """Queue a copy of `size` bytes from the host address `host`, which must stay valid until `synchronize`."""
         self._fits(buffer, size)
-        self._call(
+        self.call(
             "cuMemcpyHtoDAsync_v2",
             ctypes.c_uint64(buffer.address),
             ctypes.c_void_p(host),
@@ -137,7 +187,7 @@ class Device:
     def copy_out(self, host: int, buffer: Buffer, size: int) -> None:
         """Queue a copy of `size` bytes to the host address `host`, which is filled after `synchronize`."""
         self._fits(buffer, size)
-        self._call(
+        self.call(
             "cuMemcpyDtoHAsync_v2",
             ctypes.c_void_p(host),
             ctypes.c_uint64(buffer.address),
@@ -147,24 +197,24 @@ class Device:
 
     def synchronize(self) -> None:
         """Wait for everything queued; a fault of an earlier kernel surfaces here."""
-        self._call("cuStreamSynchronize", self._stream)
+        self.call("cuStreamSynchronize", self._stream)
 
     def event(self) -> Event:
         """A new event, not yet recorded."""
         event = Event(ctypes.c_void_p())
-        self._call("cuEventCreate", ctypes.byref(event.handle), ctypes.c_uint(_EVENT_DEFAULT))
+        self.call("cuEventCreate", ctypes.byref(event.handle), ctypes.c_uint(_EVENT_DEFAULT))
         self._events.append(event)
         return event
 
     def record(self, event: Event) -> None:
         """Put `event` behind what is queued."""
-        self._call("cuEventRecord", event.handle, self._stream)
+        self.call("cuEventRecord", event.handle, self._stream)
 
     def elapsed_ms(self, start: Event, end: Event) -> float:
         """Milliseconds between two recorded events; waits for `end`."""
-        self._call("cuEventSynchronize", end.handle)
+        self.call("cuEventSynchronize", end.handle)
         milliseconds = ctypes.c_float()
-        self._call("cuEventElapsedTime", ctypes.byref(milliseconds), start.handle, end.handle)
+        self.call("cuEventElapsedTime", ctypes.byref(milliseconds), start.handle, end.handle)
         return milliseconds.value
 
     def close(self) -> None:
@@ -178,11 +228,15 @@ class Device:
         for event in self._events:
             driver.cuEventDestroy_v2(event.handle)
         for buffer in self._buffers.values():
-            driver.cuMemFree_v2(ctypes.c_uint64(buffer.address))
+            with suppress(ExplainedError):
+                self._memory.free(buffer.address)
+        for buffer in self._pinned.values():
+            driver.cuMemFreeHost(ctypes.c_void_p(buffer.address))
         if self._stream.value:
             driver.cuStreamDestroy_v2(self._stream)
         self._events.clear()
         self._buffers.clear()
+        self._pinned.clear()
         driver.cuDevicePrimaryCtxRelease_v2(self._handle)
 
     def __enter__(self) -> Device:
@@ -193,11 +247,32 @@ class Device:
     ) -> None:
         self.close()
 
-    def _call(self, name: str, *arguments: Any) -> None:
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call the driver's function `name`; its stream and context are this device's to name.
+
+        Raises:
+            EnvironmentFault: it reports an error.
+        """
         _check(self._driver, getattr(self._driver, name)(*arguments), name)
 
     def _fits(self, buffer: Buffer, size: int) -> None:
         assert size <= buffer.size, f"a copy of {size} bytes does not fit a buffer of {buffer.size}"
+
+
+class _DriverMemory:
+    """Each piece by a call of the driver's own."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def allocate(self, size: int, stream: int) -> int:
+        address = ctypes.c_uint64()
+        status = self._driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(size))
+        _check(self._driver, status, f"taking {size >> 20} MiB of device memory")
+        return address.value
+
+    def free(self, address: int) -> None:
+        _check(self._driver, self._driver.cuMemFree_v2(ctypes.c_uint64(address)), "giving device memory back")
 
 
 def _initialised(library: Any) -> Any:
@@ -229,7 +304,9 @@ def _check(driver: Any, status: int, doing: str) -> None:
         return
     reason = _explained(driver, status)
     if status == _OUT_OF_MEMORY:
-        raise EnvironmentFault(f"the GPU is out of memory ({doing}: {reason})", do="Use a smaller batch")
+        raise EnvironmentFault(
+            f"the GPU is out of memory ({doing}: {reason})", do="Close what else uses the GPU, or use a smaller batch"
+        )
     raise EnvironmentFault(f"the GPU reports an error ({doing}: {reason})")
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.atomic import file_sha256
+from swin_deploy.device.build_job import BatchProfile, BuildReport
 from swin_deploy.errors import BadInput
 
-__all__ = ["SCHEMA", "PlanSidecar", "read_sidecar", "sidecar_path"]
+__all__ = ["SCHEMA", "PlanSidecar", "read_sidecar", "sidecar_of", "sidecar_path"]
 
 SCHEMA = 1
 
@@ -32,6 +33,7 @@ class PlanSidecar:
         batch: Smallest, usual and largest batch of its optimization profile.
         onnx_sha256: Hash of the graph it was built from.
         plan_sha256: Hash of the plan itself.
+        gpu: The GPU model that it was built on, where it is bound to that; empty otherwise.
     """
 
     package: str
@@ -40,6 +42,7 @@ class PlanSidecar:
     batch: tuple[int, int, int]
     onnx_sha256: str
     plan_sha256: str
+    gpu: str = ""
 
     def facts(self) -> dict[str, Any]:
         """As JSON, with the schema's number."""
@@ -58,12 +61,29 @@ class PlanSidecar:
         try:
             low, usual, high = (int(size) for size in facts["batch"])
             texts = {key: facts[key] for key in ("package", "version", "onnx_sha256", "plan_sha256")}
+            texts["gpu"] = facts.get("gpu", "")  # written since plans are bound to a model and not to its family
             targets = tuple(facts["targets"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{source} lacks or garbles {error}", needed=needed, do="Build again") from error
         if not all(isinstance(text, str) for text in (*texts.values(), *targets)):
             raise BadInput(f"{source} holds fields of the wrong type", needed=needed, do="Build again")
         return cls(**texts, targets=targets, batch=(low, usual, high))
+
+
+def sidecar_of(report: BuildReport, *, batch: BatchProfile, onnx: Path, plan: Path) -> PlanSidecar:
+    """The side-car of the `plan` that was built from `onnx`, for these batches, as `report` tells.
+
+    Reads both files for their hashes. Write its `facts` as JSON to `sidecar_path` of the plan's final name.
+    """
+    return PlanSidecar(
+        package=report.package,
+        version=report.version,
+        targets=report.targets,
+        batch=batch.sizes(),
+        onnx_sha256=file_sha256(onnx),
+        plan_sha256=file_sha256(plan),
+        gpu=report.gpu,
+    )
 
 
 def sidecar_path(plan: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The build itself: one code path for TensorRT for RTX, 10, 11 and 8.6, run as a child of `build_in_child`.
+"""The build itself: one code path for every version of TensorRT and of TensorRT for RTX, a child of `build_in_child`.
 
 By hand: `python -m swin_deploy.device.tensorrt_build JOB.json ANSWER.json`. It needs nothing but the
 TensorRT package: no NumPy, torch or onnx, so that it also runs on a board that has only TensorRT.
@@ -9,23 +9,33 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from swin_deploy.artifact import Precision
 from swin_deploy.atomic import disk_faults
 from swin_deploy.device import cuda_memory
-from swin_deploy.device.build_job import BuildJob, BuildReport
+from swin_deploy.device.build_job import MEMORY_ADVICE, BuildJob, BuildReport
 from swin_deploy.device.kernel_census import parse_census
-from swin_deploy.device.tensorrt_log import CapturedLog, captured_log
-from swin_deploy.device.tensorrt_versions import ApiTraits, import_flavor
+from swin_deploy.device.tensorrt_log import CapturedLog, captured_log, tells_of_exhausted_memory
+from swin_deploy.device.tensorrt_versions import FP32_MARK, ApiTraits, import_flavor
+from swin_deploy.device.timing_cache import read_timing_cache, write_timing_cache
 from swin_deploy.errors import BadInput, EnvironmentFault, ExplainedError, Unavailable, UsageFault
 
 __all__ = ["build", "main"]
 
 _WARNINGS_KEPT = 10
-# How TensorRT's log words an exhausted memory: its error code, and the two exceptions beneath it.
-_MEMORY_WORDS = ("outofmemory", "out of memory", "bad_alloc")
+# A board with little memory warns of each kernel that found no room to be tried, and in the end has none to choose.
+_NO_ROOM, _NO_KERNEL = ("memory is insufficient", "due to insufficient memory"), "could not find any implementation"
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """What a build without targets is for."""
+
+    capability: str
+    model: str
 
 
 def build(job: BuildJob, trt: Any, traits: ApiTraits, *, log_path: Path | None = None) -> BuildReport:
@@ -37,25 +47,34 @@ def build(job: BuildJob, trt: Any, traits: ApiTraits, *, log_path: Path | None =
     _check_request(job, traits)
     log = captured_log(trt, echo_errors_to=sys.stderr)
     try:
-        return _build(job, trt, traits, log)
+        report = _build(job, trt, traits, log)
+        # The builder's own objects are gone by now: the plan's weights are on a small board once, not twice.
+        return replace(report, inspector=_inspected(job, trt, report.targets, log))
     finally:
         if log_path is not None:
-            log_path.write_text(log.text(), encoding="utf-8")
+            with disk_faults(log_path):  # tens of megabytes, often more than the plan
+                log_path.write_text(log.text(), encoding="utf-8")
 
 
 def _build(job: BuildJob, trt: Any, traits: ApiTraits, log: CapturedLog) -> BuildReport:
-    targets = job.compute_capabilities or _present_gpu()
+    gpu = None if traits.capability_targets else _present_gpu()
     builder = _builder(trt, traits, log)
     network = builder.create_network(_network_flags(trt, traits))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(job.onnx_path)):
+        reasons = _parser_errors(parser, traits, log)
         raise BadInput(
-            f"{traits.package} {trt.__version__} cannot read {job.onnx_path.name}: {_parser_errors(parser, log)}",
+            f"{traits.package} {trt.__version__} cannot read {job.onnx_path.name}: {reasons}",
             needed=f"a graph of the export profile {traits.profile!r} with operators that it supports",
         )
     config = builder.create_builder_config()
     _configure(job, trt, traits, config)
+    fp32_layers = _hold_to_fp32(job, trt, traits, network, config)
     _set_profile(job, builder, network, config)
+    notes = []
+    bound_to = f"{traits.package} {trt.__version__} on {gpu.model if gpu else 'any GPU'}"
+    if job.timing_cache is not None:
+        notes += _load_timing_cache(job.timing_cache, bound_to, traits, config)
     started = time.monotonic()
     plan = builder.build_serialized_network(network, config)
     seconds = time.monotonic() - started
@@ -63,15 +82,19 @@ def _build(job: BuildJob, trt: Any, traits: ApiTraits, log: CapturedLog) -> Buil
         raise _refusal(job, traits, log)
     with disk_faults(job.out):
         job.out.write_bytes(plan)
+    if job.timing_cache is not None and traits.timing_cache:
+        notes += _save_timing_cache(job.timing_cache, bound_to, config)
     return BuildReport(
         seconds=round(seconds, 3),
         bytes=job.out.stat().st_size,
         package=traits.package,
         version=str(trt.__version__),
         profile=traits.profile,
-        targets=targets,
+        targets=job.compute_capabilities if gpu is None else (gpu.capability,),
         censuses=parse_census(log.text()),
-        warnings=log.warnings()[:_WARNINGS_KEPT],
+        warnings=(*notes, *log.warnings()[:_WARNINGS_KEPT]),
+        gpu="" if gpu is None else gpu.model,
+        fp32_layers=fp32_layers,
     )
 
 
@@ -84,17 +107,20 @@ def _check_request(job: BuildJob, traits: ApiTraits) -> None:
             needed="no target: it builds for the GPU of this machine",
             do="Leave the compute capabilities out, or build with tensorrt_rtx",
         )
-    if traits.precision_flags and job.precision is Precision.BF16:
+    version = f"{traits.package} {traits.since[0]}.{traits.since[1]}"
+    if traits.precision_flags and job.precision in (Precision.BF16, Precision.FP8):
+        raise UsageFault(f"{job.precision.name} was asked of {version}", needed="FP32, FP16 or INT8 there")
+    if job.optimization_level is not None and not traits.optimization_level:
         raise UsageFault(
-            f"BF16 was asked of {traits.package} {traits.since[0]}.{traits.since[1]}", needed="FP32, FP16 or INT8 there"
+            f"the optimization level {job.optimization_level} was asked of {version}", needed="none: it has no levels"
         )
 
 
-def _present_gpu() -> tuple[str, ...]:
+def _present_gpu() -> _Gpu:
     reason = cuda_memory.unavailable()
     if reason is not None:
         raise Unavailable(f"tensorrt builds for the GPU present, and {reason}", do="Build there, or use tensorrt_rtx")
-    return (cuda_memory.compute_capability(),)
+    return _Gpu(cuda_memory.compute_capability(), cuda_memory.gpu_model())
 
 
 def _builder(trt: Any, traits: ApiTraits, log: CapturedLog) -> Any:
@@ -118,8 +144,13 @@ def _network_flags(trt: Any, traits: ApiTraits) -> int:
 
 def _configure(job: BuildJob, trt: Any, traits: ApiTraits, config: Any) -> None:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the listing has no types
-    if job.workspace_mib is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace_mib << 20)
+    bounds = [mib for mib in (job.workspace_mib, job.memory_limit_mib) if mib is not None]
+    if bounds:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, min(bounds) << 20)
+    if job.memory_limit_mib is not None and traits.tactic_memory:
+        config.set_memory_pool_limit(trt.MemoryPoolType.TACTIC_DRAM, job.memory_limit_mib << 20)
+    if job.optimization_level is not None:
+        config.builder_optimization_level = job.optimization_level
     if job.precision is Precision.FP32:
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and it rounds FP32 products to 10 bits
     if traits.precision_flags:
@@ -135,6 +166,66 @@ def _configure(job: BuildJob, trt: Any, traits: ApiTraits, config: Any) -> None:
         for index, capability in enumerate(job.compute_capabilities):
             if not config.set_compute_capability(_capability(trt, traits, capability), index):
                 raise UsageFault(f"{traits.package} {trt.__version__} refuses compute capability {capability}")
+
+
+def _hold_to_fp32(job: BuildJob, trt: Any, traits: ApiTraits, network: Any, config: Any) -> int:
+    """Hold the layers of nodes that are marked to FP32, where flags would allow less; how many there are.
+
+    The sum of squares inside a decomposed LayerNorm leaves FP16's range; so does the norm of a cosine attention at the
+    other end. (8.6 computes the LayerNormalization operator in FP32 by itself.)
+    """
+    if not traits.precision_flags or job.precision is Precision.FP32:
+        return 0
+    count = 0
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        outputs = [layer.get_output(place) for place in range(layer.num_outputs)]
+        # Shapes and indices beside it have no float type to be held to.
+        if FP32_MARK not in layer.name or any(tensor.dtype != trt.DataType.FLOAT for tensor in outputs):
+            continue
+        layer.precision = trt.DataType.FLOAT
+        for place in range(layer.num_outputs):
+            layer.set_output_type(place, trt.DataType.FLOAT)
+        count += 1
+    if count:
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+        config.clear_flag(trt.BuilderFlag.TF32)  # a product that must be in FP32 is not to be rounded either
+    return count
+
+
+def _load_timing_cache(path: Path, bound_to: str, traits: ApiTraits, config: Any) -> list[str]:
+    """Give the builder the times in `path`; sentences about what was not used."""
+    if not traits.timing_cache:
+        return [f"{traits.package} times no kernels: the timing cache {path} was not used."]
+    content, ignored = read_timing_cache(path, bound_to)
+    cache = config.create_timing_cache(content)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        ignored = f"the timing cache {path} was ignored: {traits.package} does not take it"
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    return [] if ignored is None else [ignored]
+
+
+def _save_timing_cache(path: Path, bound_to: str, config: Any) -> list[str]:
+    """Write the times that the builder has now; a sentence when that was not possible."""
+    cache = config.get_timing_cache()
+    content = None if cache is None else cache.serialize()
+    if content is None:
+        return [f"the timing cache {path} was not written: the builder gave none"]
+    try:
+        write_timing_cache(path, bound_to, bytes(content))
+    except EnvironmentFault as error:  # the plan is worth more than the times
+        return [str(error)]
+    return []
+
+
+def _inspected(job: BuildJob, trt: Any, targets: tuple[str, ...], log: CapturedLog) -> str | None:
+    """What the engine says of its layers, if a GPU here can load the plan."""
+    if cuda_memory.unavailable() is not None or cuda_memory.compute_capability() not in targets:
+        return None
+    engine = trt.Runtime(log).deserialize_cuda_engine(job.out.read_bytes())
+    if engine is None:
+        return None  # its reason is in the log, and whoever opens the plan is told
+    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def _capability(trt: Any, traits: ApiTraits, capability: str) -> Any:
@@ -173,13 +264,11 @@ def _set_profile(job: BuildJob, builder: Any, network: Any, config: Any) -> None
         raise BadInput(f"the batch profile {job.batch.sizes()} does not fit the inputs of {job.onnx_path.name}")
 
 
-def _parser_errors(parser: Any, log: CapturedLog) -> str:
+def _parser_errors(parser: Any, traits: ApiTraits, log: CapturedLog) -> str:
     found = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
-        # 8.6 knows the node's number only; its name and operator came with TensorRT 10.
-        operator = error.node_operator() if hasattr(error, "node_operator") else ""
-        name = error.node_name() if hasattr(error, "node_name") else ""
+        operator, name = (error.node_operator(), error.node_name()) if traits.node_names else ("", "")
         place = f"node {error.node()}" + (f" ({operator} {name})".replace(" )", ")") if operator or name else "")
         found.append(f"{place}: {' '.join(str(error.desc()).split())}")
     return "; ".join(found) or log.errors() or "it gave no reason"
@@ -187,10 +276,12 @@ def _parser_errors(parser: Any, log: CapturedLog) -> str:
 
 def _refusal(job: BuildJob, traits: ApiTraits, log: CapturedLog) -> ExplainedError:
     reason = log.errors() or "it gave no reason"
-    if any(word in reason.lower() for word in _MEMORY_WORDS):
+    skipped = any(words in said.lower() for said in log.warnings() for words in _NO_ROOM)
+    if (skipped and _NO_KERNEL in reason.lower()) or tells_of_exhausted_memory(reason):
         return EnvironmentFault(
             f"{traits.package} ran out of memory while it built {job.onnx_path.name}: {reason}",
-            do="Close other programs or lower the largest batch",
+            needed="more free memory than this machine has now" + _bounds(job),
+            do=MEMORY_ADVICE,
         )
     turing = "7.5" in job.compute_capabilities
     return BadInput(
@@ -200,6 +291,12 @@ def _refusal(job: BuildJob, traits: ApiTraits, log: CapturedLog) -> ExplainedErr
         needed="FP16 matrix products for compute capability 7.5, in some versions" if turing else "",
         do="Build an FP16 graph, or leave 7.5 out" if turing else "",
     )
+
+
+def _bounds(job: BuildJob) -> str:
+    asked = [("workspace", job.workspace_mib), ("memory limit", job.memory_limit_mib)]
+    named = [f"{what} {mib} MiB" for what, mib in asked if mib is not None]
+    return f" (asked for: {', '.join(named)})" if named else ""
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["CapturedLog", "captured_log"]
+__all__ = ["CapturedLog", "captured_log", "tells_of_exhausted_memory"]
+
+# TensorRT's error code, the exceptions beneath it, and CUDA's own name for it.
+_MEMORY_WORDS = ("outofmemory", "out of memory", "bad_alloc", "memoryallocation", "insufficient workspace")
 
 
 class CapturedLog(Protocol):
@@ -23,6 +26,11 @@ class CapturedLog(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """Each different warning once, in order."""
         ...
+
+
+def tells_of_exhausted_memory(errors: str) -> bool:
+    """Whether error messages say that the GPU's memory, or the machine's, did not suffice."""
+    return any(word in errors.lower() for word in _MEMORY_WORDS)
 
 
 def captured_log(trt: Any, *, echo_errors_to: Any = None) -> CapturedLog:

@@ -76,7 +76,8 @@ class WindowAttention(nn.Module):
         if self.regions is None:
             return None
         same = self.regions[:, :, None] == self.regions[:, None, :]  # [nW, N, N]
-        return torch.where(same, 0.0, self.geometry.mask_value)
+        # In the weights' own type, so that the module can be rounded whole.
+        return torch.where(same, 0.0, self.geometry.mask_value).to(self.qkv.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within windows: [B, H, W, C] to the same."""

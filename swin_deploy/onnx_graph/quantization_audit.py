@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,9 @@ class QuantizationAudit:
         return {"linears": dict(self.linears), "attention": dict(self.attention), "stored": self.stored}
 
 
-def require_clean(model: ModelProto, chosen: Iterable[str], *, attention: bool = False) -> dict[str, Any]:
+def require_clean(
+    model: ModelProto, chosen: Iterable[str], *, attention: bool | Collection[str] = False
+) -> dict[str, Any]:
     """The facts of a graph without a finding; see `audit_quantization`.
 
     Raises:
@@ -80,13 +82,15 @@ def require_as_written(model: ModelProto) -> None:
         require_clean(model, written["linears"], attention=written["attention"])
 
 
-def audit_quantization(model: ModelProto, chosen: Iterable[str], *, attention: bool = False) -> QuantizationAudit:
+def audit_quantization(
+    model: ModelProto, chosen: Iterable[str], *, attention: bool | Collection[str] = False
+) -> QuantizationAudit:
     """Look at every QuantizeLinear, DequantizeLinear and product.
 
     Args:
         model: The graph.
         chosen: Modules of the linears that were to be quantized, as `onnx_graph.linears` names them.
-        attention: Whether the products of every attention were, too.
+        attention: Whether the products of every attention were, too, or the modules of those whose were.
     """
     graph = _Graph(model)
     findings = [*graph.strays()]
@@ -97,7 +101,8 @@ def audit_quantization(model: ModelProto, chosen: Iterable[str], *, attention: b
         left, right = (graph.dequantizer(name) for name in node.input)
         if weighted:
             met.add(module)
-        asked = module in wanted if weighted else attention and graph.in_attention(node)
+        of_attention = attention if isinstance(attention, bool) else module in attention
+        asked = module in wanted if weighted else of_attention and graph.in_attention(node)
         if not asked:
             if left is not None or right is not None:
                 findings.append(f"{module} ({node.name}) reads dequantized codes and was not chosen")

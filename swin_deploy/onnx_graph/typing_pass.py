@@ -8,6 +8,7 @@ TensorRT's and PyTorch's softmax accumulate in FP32; the cosine attention's norm
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from swin_deploy.onnx_graph.rebuild import replace_nodes
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["FP32_ISLAND", "type_graph"]
+__all__ = ["FP32_ISLAND", "WeightBeyondType", "stays_fp32", "type_graph"]
 
 # The pieces of V2's normalize: squares overflow FP16 from |q| = 256 on, and its epsilon 1e-12 is zero there.
 FP32_ISLAND = frozenset({"ReduceL2", "Clip", "Div", "Mul"})
@@ -31,15 +32,21 @@ _FIRST_ONLY = frozenset({"Resize"})
 _LIMITS = ((float(np.uint32(0x7F7F0000).view(np.float32)), "BF16"), (65504.0, "FP16"))
 
 
-def type_graph(model: ModelProto, *, half: str) -> ModelProto:
+class WeightBeyondType(BadInput):
+    """A weight that the type has no number for; its node would have to stay in FP32."""
+
+
+def type_graph(model: ModelProto, *, half: str, keep: Collection[str] = ()) -> ModelProto:
     """A typed copy of `model`.
 
     Args:
         model: FP32, without Constant nodes or Casts (simplified); Q/DQ allowed.
         half: `fp16` or `bf16`.
+        keep: Names of nodes that go on computing in FP32, their weights unrounded.
 
     Raises:
-        BadInput: a weight is outside the type's range, or the graph holds what the pass does not know.
+        WeightBeyondType: a weight is outside the type's range.
+        BadInput: the graph holds what the pass does not know.
     """
     from onnx import ModelProto, TensorProto, helper, shape_inference
 
@@ -75,8 +82,7 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
     for node in graph.node:
         if node.op_type in ("Cast", "Constant"):
             raise BadInput(f"the graph holds a {node.op_type} node, {node.name}", needed="a simplified FP32 graph")
-        island = node.op_type in FP32_ISLAND and not _zeroes_padding(node, weights) and not _moves_input(node)
-        kind = TensorProto.FLOAT if island else target
+        kind = TensorProto.FLOAT if stays_fp32(node, weights) or node.name in keep else target
         for position, name in enumerate(node.input):
             if position == 0 or node.op_type not in _FIRST_ONLY:
                 node.input[position] = wanted(name, kind, node)
@@ -99,7 +105,12 @@ def type_graph(model: ModelProto, *, half: str) -> ModelProto:
     return typed
 
 
-def _zeroes_padding(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
+def stays_fp32(node: NodeProto, weights: Mapping[str, TensorProto]) -> bool:
+    """Whether a node computes in FP32 whatever its neighbours do; `weights` are the graph's constants by name."""
+    return node.op_type in FP32_ISLAND and not _zeroes_padding(node, weights) and not _moves_input(node)
+
+
+def _zeroes_padding(node: NodeProto, weights: Mapping[str, TensorProto]) -> bool:
     """Whether a node multiplies with nothing but zeros and ones, which is exact in any type: padded tokens."""
     from onnx import numpy_helper
 
@@ -146,7 +157,7 @@ def _converted(tensor: TensorProto, name: str, kind: int) -> TensorProto:
     limit, title = _LIMITS[kind == TensorProto.FLOAT16]
     largest = float(np.abs(values).max(initial=0.0))
     if largest > limit:
-        raise BadInput(
+        raise WeightBeyondType(
             f"weight {tensor.name} reaches {largest:.5g}, beyond {title}'s {limit:.5g}",
             needed=f"weights within {title}'s range",
             do="Build with --bf16, which has FP32's range" if title == "FP16" else "",

@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from swin_deploy.parity.distances import EXACT_DB, Distance
+from swin_deploy.device.closeness import PICTURE_SHARE, Closeness, Judgement, Verdict, judge_closeness, worst
+from swin_deploy.device.distances import EXACT_DB, Distance
 from swin_deploy.parity.paired_drop import PairedDrop
 from swin_deploy.parity.psnr_drop import PsnrDrop
-from swin_deploy.parity.score_interval import wilson
 from swin_deploy.quantization.block_noise import most_noise
 from swin_deploy.quantization.calibration_fit import LinearFit
 from swin_deploy.quantization.measure import QuantizationMeasure
@@ -37,24 +36,11 @@ __all__ = [
 TASK_IMAGES = 2000
 # The smallest benchmark of super-resolution, Set5; fewer leave Student's t too few degrees of freedom to show anything.
 TASK_PAIRS = 5
-# PSNR-Y is judged where at least this share of the oracle's values lies within 0..1. The outputs of random weights are
-# no pictures: clamped to that range they would show nothing, or one error times their size.
-PICTURE_SHARE = 0.5
 
 # What rounding a picture to 8 bits costs: an error of 1/255 uniformly spread has the power (1/255)^2 / 12. 58.92 dB.
 _ROUNDING_8_BIT = 10 * math.log10(12 * 255**2)
 # An error of two grey levels in the mean (RMS): 42.11 dB.
 _TWO_LEVELS = 20 * math.log10(255 / 2)
-
-
-class Verdict(enum.Enum):
-    """What was found of one artifact."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"  # the margin lies inside the interval: more images would tell
-    SKIPPED = "SKIPPED"  # not executed, so nothing is known
-    INFO = "INFO"  # executed and shown, not gated
 
 
 class GateName(enum.Enum):
@@ -99,22 +85,14 @@ FIT = FitLimits(loss_db=10.0, broad_db=6.0, broad_share=0.1, weight_loss_db=10.0
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The least an artifact must reach.
+class Gate(Closeness):
+    """The least an artifact must reach: closeness to the oracle, and what only the build machine can judge.
 
     Attributes:
-        sqnr_db: Classifiers: signal-to-noise ratio of the logits, in dB, at every batch.
-        dense_db: The same of every feature map or picture of a dense network.
-        agreement: Classifiers: share of images with the oracle's top-1 class.
-        psnr_y_db: Restoration: PSNR-Y of every image against the oracle's, in dB, at every batch.
         task: Whether the drop is gated too: of top-1 with labels, of PSNR-Y with pictures.
         fit: Q/DQ graphs: what their steps may cost, where that was measured.
     """
 
-    sqnr_db: float
-    dense_db: float
-    agreement: float
-    psnr_y_db: float
     task: bool
     fit: FitLimits | None = None
 
@@ -138,26 +116,6 @@ GATES: Mapping[GateName, Gate] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """One check of one gate.
-
-    Attributes:
-        check: `finite`, `sqnr`, `agreement` or `psnr-y`, `top1-drop` or `psnr-y-drop`, `calibration-fit`,
-            `weight-scales`.
-        verdict: PASS, FAIL or INCONCLUSIVE.
-        detail: What was seen and what was needed.
-    """
-
-    check: str
-    verdict: Verdict
-    detail: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {"check": self.check, "verdict": self.verdict.value, "detail": self.detail}
-
-
 def judge(
     gate: Gate,
     distances: Mapping[int, Distance],
@@ -178,34 +136,7 @@ def judge(
         One judgement a check. The drop is judged on `TASK_IMAGES` images or `TASK_PAIRS` pairs or more only, the fit of
         a calibration on images of its kind only.
     """
-    found = []
-    broken = [batch for batch, entry in distances.items() if not entry.finite]
-    found.append(
-        Judgement("finite", Verdict.FAIL, f"NaN or Inf at batch {', '.join(map(str, broken))}")
-        if broken
-        else Judgement("finite", Verdict.PASS, "no NaN, no Inf")
-    )
-    batch, lowest = min(distances.items(), key=lambda entry: entry[1].sqnr_db)
-    needed = gate.dense_db if lowest.agreement is None else gate.sqnr_db
-    output = f", output {lowest.worst_output}" if lowest.worst_output else ""
-    found.append(
-        Judgement(
-            "sqnr",
-            Verdict.PASS if lowest.sqnr_db >= needed else Verdict.FAIL,
-            f"{lowest.sqnr_db:.1f} dB at batch {batch}{output}, gate {needed:g} dB",
-        )
-    )
-    # The largest set gives the share its meaning; a single image decided differently at batch 1 does not.
-    largest = max(distances.values(), key=lambda entry: entry.images)
-    if largest.agreement is not None:
-        found.append(
-            Judgement(
-                "agreement",
-                _share_verdict(largest.agreement, largest.images, gate.agreement),
-                f"{100 * largest.agreement:.2f} % of {largest.images} images, gate {100 * gate.agreement:g} %",
-            )
-        )
-    found.extend(_judge_pictures(distances, gate.psnr_y_db))
+    found = [*judge_closeness(gate, distances)]
     if gate.task and isinstance(drop, PairedDrop) and drop.images >= TASK_IMAGES:
         found.append(_judge_drop(drop, max_drop))
     if gate.task and isinstance(drop, PsnrDrop) and drop.images >= TASK_PAIRS:
@@ -215,26 +146,6 @@ def judge(
             found.append(_judge_fit(quantization, gate.fit))
         found.append(_judge_weights(quantization, gate.fit))
     return tuple(found)
-
-
-def _share_verdict(seen: float, images: int, needed: float) -> Verdict:
-    """A share below the gate fails only where chance does not explain it: one image of 64 is 1.6 %."""
-    if seen >= needed:
-        return Verdict.PASS
-    return Verdict.FAIL if wilson(seen, images)[1] < needed else Verdict.INCONCLUSIVE
-
-
-def _judge_pictures(distances: Mapping[int, Distance], needed: float) -> tuple[Judgement, ...]:
-    """PSNR-Y against the oracle, where its outputs are pictures."""
-    seen = {batch: entry.psnr_y_db for batch, entry in distances.items() if entry.psnr_y_db is not None}
-    shares = [entry.picture_share for entry in distances.values() if entry.picture_share is not None]
-    if not seen or min(shares) < PICTURE_SHARE:
-        return ()
-    batch, lowest = min(seen.items(), key=lambda entry: entry[1])
-    verdict = Verdict.PASS if lowest >= needed else Verdict.FAIL
-    return (
-        Judgement("psnr-y", verdict, f"{lowest:.2f} dB for the worst image, at batch {batch}, gate {needed:.2f} dB"),
-    )
 
 
 def _judge_drop(drop: PairedDrop, margin: float) -> Judgement:
@@ -322,12 +233,3 @@ def _where(measured: QuantizationMeasure) -> str:
     block, before, behind = found
     ratio = f"{behind:.1f} dB behind it" + (f", {before:.1f} before" if before < EXACT_DB else "")
     return f"; most noise enters at {block}: SQNR {ratio}"
-
-
-def worst(judgements: tuple[Judgement, ...]) -> Verdict:
-    """FAIL before INCONCLUSIVE before PASS."""
-    verdicts = {judgement.verdict for judgement in judgements}
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        if verdict in verdicts:
-            return verdict
-    return Verdict.PASS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from swin_deploy.backends.base import Session
 from swin_deploy.checkpoint.task import Classifier, Restoration, Task
+from swin_deploy.device.closeness import outputs_distance
+from swin_deploy.device.distances import Distance
 from swin_deploy.errors import BadInput
-from swin_deploy.parity.distances import Distance, distance, worst_of
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.paired_drop import PairedDrop, paired_drop
-from swin_deploy.parity.psnr import border_of, psnr_y, psnr_y_against_picture
+from swin_deploy.parity.psnr import border_of, psnr_y_against_picture
 from swin_deploy.parity.psnr_drop import PsnrDrop, psnr_drop
 from swin_deploy.parity.schedule import schedule, shown
 
@@ -137,18 +138,8 @@ def compare(outputs: Outputs, oracle: Arrays, parent: Arrays | None, images: Eva
 
 
 def _distance(candidate: Arrays, reference: Arrays, task: Task | None, *, pictures: bool = True) -> Distance:
-    if candidate.keys() != reference.keys():
-        raise ValueError(f"the outputs {list(candidate)} and {list(reference)} cannot be compared")
-    classes = isinstance(task, Classifier)
-    found = worst_of({name: distance(candidate[name], reference[name], classes=classes) for name in reference})
-    if isinstance(task, Restoration) and pictures:
-        (name,) = reference
-        pairs = zip(candidate[name], reference[name], strict=True)
-        inside = [float(np.mean((image >= 0) & (image <= 1))) for image in reference[name]]
-        found = replace(
-            found, psnr_y_db=min(psnr_y(seen, wanted) for seen, wanted in pairs), picture_share=float(np.mean(inside))
-        )
-    return found
+    restored = isinstance(task, Restoration) and pictures
+    return outputs_distance(candidate, reference, classes=isinstance(task, Classifier), pictures=restored)
 
 
 def _drop(whole: Arrays, oracle: Arrays, images: EvaluationSet) -> PairedDrop | PsnrDrop | None:

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from swin_deploy.parity.distances import decisions
+from swin_deploy.device.distances import decisions
+from swin_deploy.device.score_interval import ONE_SIDED_95, wilson
 from swin_deploy.parity.mcnemar import mcnemar_p
-from swin_deploy.parity.score_interval import ONE_SIDED_95, wilson
 
 __all__ = ["PairedDrop", "interval", "paired_drop"]
 

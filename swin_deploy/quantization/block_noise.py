@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from swin_deploy.parity.distances import EXACT_DB
+from swin_deploy.device.distances import EXACT_DB
 
 __all__ = ["BlockNoise", "most_noise", "ratio_db"]
 

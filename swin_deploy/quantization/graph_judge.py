@@ -6,7 +6,7 @@ import numpy as np
 
 from calib.plan_judge import Choice, TaskDamage
 from calib.tools.problem import Array
-from swin_deploy.parity.distances import Distance, distance, worst_of
+from swin_deploy.device.distances import Distance, distance, worst_of
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.paired_drop import PairedDrop, paired_drop
 from swin_deploy.quantization.solve import Solved

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from swin_deploy.parity.distances import EXACT_DB
+from swin_deploy.device.distances import EXACT_DB
 from swin_deploy.report.ledger import decibels
 
 __all__ = ["draw_blocks", "text_bars"]

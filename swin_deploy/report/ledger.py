@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from swin_deploy.device.distances import EXACT_DB
 from swin_deploy.manifest import Manifest, Row, StepRecord
-from swin_deploy.parity.distances import EXACT_DB
 from swin_deploy.parity.gates import Verdict
 
 __all__ = ["LedgerLine", "columns", "decibels", "ledger"]
@@ -30,11 +30,15 @@ class LedgerLine:
         cells: The texts, in the order of `columns`.
         verdict: For colouring.
         reason: Why it was skipped; shown below the table.
+        step: What made the artifact.
+        row: What was measured; `None` where the step itself was skipped.
     """
 
     cells: tuple[str, ...]
     verdict: Verdict
     reason: str
+    step: StepRecord
+    row: Row | None = None
 
 
 def columns(manifest: Manifest) -> tuple[str, ...]:
@@ -48,7 +52,7 @@ def ledger(manifest: Manifest) -> tuple[LedgerLine, ...]:
     for step in manifest.steps:
         if step.skipped:
             cells = (step.artifact, step.stage, Verdict.SKIPPED.value, *("-",) * (width - 3))
-            lines.append(LedgerLine(cells, Verdict.SKIPPED, step.skipped))
+            lines.append(LedgerLine(cells, Verdict.SKIPPED, step.skipped, step))
         for position, row in enumerate(step.rows):
             lines.append(_line(manifest, step, row, first=position == 0))
     return tuple(lines)
@@ -71,7 +75,7 @@ def _line(manifest: Manifest, step: StepRecord, row: Row, *, first: bool) -> Led
         _size(step.bytes) if first else "",
         f"{step.seconds:.1f} s" if first else "",
     )
-    return LedgerLine(cells, row.verdict, row.reason)
+    return LedgerLine(cells, row.verdict, row.reason, step, row)
 
 
 def _measures(task: str | None, measurement: Mapping[str, Any], oracle: bool) -> list[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from swin_deploy.manifest import Manifest
 from swin_deploy.report.by_output import TITLE, by_output
+from swin_deploy.report.device_lines import device_lines
+from swin_deploy.report.finish_file import Finish
 from swin_deploy.report.ledger import columns, decibels, ledger
 from swin_deploy.report.quantization_section import quantization_sections
 
-__all__ = ["markdown_report"]
+__all__ = ["LONG_FACTS", "legend", "markdown_report"]
 
 _LEGEND = "SQNR is the lowest of the three batches and of all outputs."
 _LEGENDS: Mapping[str | None, str] = MappingProxyType(
@@ -27,21 +29,22 @@ _LEGENDS: Mapping[str | None, str] = MappingProxyType(
 )
 
 
-# Lists that only a machine reads; some have a table of their own above.
-_LONG_FACTS = ("calibration", "preprocess", "quantized_linears", "evidence", "seeds", "search", "solutions", "linears")
+LONG_FACTS = ("calibration", "preprocess", "quantized_linears", "evidence", "seeds", "search", "solutions", "linears")
+"""Lists that only a machine reads; some have a table of their own."""
 
 
-def markdown_report(manifest: Manifest, pictures: frozenset[str] = frozenset()) -> str:
+def markdown_report(manifest: Manifest, pictures: frozenset[str] = frozenset(), finishes: Sequence[Finish] = ()) -> str:
     """Ledger, notes, what each stage did, and where it ran.
 
     Args:
         manifest: The finished run.
         pictures: Names of the pictures that lie beside the report; see `swin_deploy.report.write`.
+        finishes: What devices made of the run's bundle.
     """
-    return "\n".join(_lines(manifest, pictures)) + "\n"
+    return "\n".join(_lines(manifest, pictures, finishes)) + "\n"
 
 
-def _lines(manifest: Manifest, pictures: frozenset[str]) -> Iterator[str]:
+def _lines(manifest: Manifest, pictures: frozenset[str], finishes: Sequence[Finish]) -> Iterator[str]:
     evaluation, recipe = manifest.evaluation, manifest.recipe
     yield f"# swin-deploy: {manifest.checkpoint['file']}"
     yield ""
@@ -56,13 +59,14 @@ def _lines(manifest: Manifest, pictures: frozenset[str]) -> Iterator[str]:
     for line in lines:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line.cells) + " |"
     yield ""
-    yield _LEGENDS.get(manifest.task, _LEGEND) + " SKIPPED was not executed."
+    yield legend(manifest) + " SKIPPED was not executed."
     reasons = [f"- {line.cells[0] or line.cells[1]}: {line.reason}" for line in lines if line.reason]
     if reasons:
         yield ""
         yield "## Not shown, and why"
         yield ""
         yield from dict.fromkeys(reasons)
+    yield from device_lines(finishes)
     yield from quantization_sections(manifest, pictures)
     yield from _by_output(manifest)
     yield from _against_parents(manifest)
@@ -76,7 +80,7 @@ def _lines(manifest: Manifest, pictures: frozenset[str]) -> Iterator[str]:
             yield f"- file: `{step.file}`, {step.bytes} bytes, sha256 `{step.sha256}`"
         yield f"- tools: {', '.join(f'{name} {version}' for name, version in step.tools.items())}"
         for key, value in step.facts.items():
-            if key not in _LONG_FACTS:
+            if key not in LONG_FACTS:
                 yield f"- {key}: {value if isinstance(value, (str, int, float)) else json.dumps(value)}"
         for note in step.notes:
             yield f"- note: {note}"
@@ -88,6 +92,11 @@ def _lines(manifest: Manifest, pictures: frozenset[str]) -> Iterator[str]:
     yield ""
     yield from (f"- {key}: {value}" for key, value in manifest.machine.items())
     yield f"- preprocessing: {json.dumps(evaluation['preprocess'])}"
+
+
+def legend(manifest: Manifest) -> str:
+    """How the ledger's columns are to be read."""
+    return _LEGENDS.get(manifest.task, _LEGEND)
 
 
 def _by_output(manifest: Manifest) -> Iterator[str]:

@@ -129,7 +129,9 @@ def _speed(manifest: Manifest, fp16: StepRecord | None, own: StepRecord | None) 
     if manifest.speed is None or fp16 is None or own is None:
         return None
     lines: dict[tuple[str, int], Mapping[str, Any]] = {
-        (str(line["artifact"]).rpartition("/")[2], int(line["batch"])): line for line in manifest.speed["lines"]
+        (str(line["artifact"]).rpartition("/")[2], int(line["batch"])): line
+        for line in manifest.speed["lines"]
+        if not line.get("cuda_graph")  # the ratios of those are to a line without one
     }
     both = sorted(size for name, size in lines if name == own.file and (str(fp16.file), size) in lines)
     if not both:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from swin_deploy.benchmark import Benchmark
+from swin_deploy.benchmark.result import Benchmark
 from swin_deploy.errors import UsageFault
 from swin_deploy.manifest import Manifest, read_manifest, write_manifest
 from swin_deploy.report.plan_figures import recommendation

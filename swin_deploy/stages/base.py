@@ -20,11 +20,13 @@ class Produced:
         facts: JSON-ready figures for the manifest (node counts, kernels, ranges), never a verdict.
         notes: Sentences for the reader, e.g. that a fallback was taken.
         sidecar: JSON to stand beside the file under `<file>.json`, for a file that must be checked before it is opened.
+        listing: What the builder listed of an engine's layers, to stand beside it; see `device.engine_listing`.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sidecar: Mapping[str, Any] | None = None
+    listing: str = ""
 
 
 class Stage(Protocol):

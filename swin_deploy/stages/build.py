@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swin_deploy.artifact import Artifact, Format, Precision
-from swin_deploy.atomic import file_sha256
 from swin_deploy.device import cuda_memory
 from swin_deploy.device.build_in_child import build_plan
 from swin_deploy.device.build_job import BatchProfile, BuildReport
-from swin_deploy.device.plan_sidecar import PlanSidecar
+from swin_deploy.device.engine_listing import listing_of
+from swin_deploy.device.kernel_census import KernelCensus, parse_inspector
+from swin_deploy.device.plan_sidecar import sidecar_of
+from swin_deploy.device.precision_audit import summary
 from swin_deploy.device.tensorrt_versions import FLAVORS, import_flavor, package_unavailable
 from swin_deploy.errors import Unavailable, UsageFault
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed
+
+if TYPE_CHECKING:
+    from swin_deploy.onnx_graph.asked_products import AskedProducts
 
 __all__ = ["Build"]
 
@@ -30,8 +37,8 @@ class Build:
     Attributes:
         flavor: `tensorrt_rtx`, which needs no GPU to build, or `tensorrt`, which builds for the GPU present.
         precision: Of the ONNX graph, and so of the plan.
-        profile: Export profile of the ONNX graph: `strong`, whose types are the precision, or `trt86`, whose tensors
-            are FP32 and whose precision is asked for with builder flags.
+        profile: Export profile of the ONNX graph: `strong`, whose types are the precision, or `trt86` or `trt85`,
+            whose tensors are FP32 and whose precision is asked for with builder flags.
         batch: Smallest, usual and largest batch.
         compute_capabilities: Targets of `tensorrt_rtx`; left empty for `tensorrt`.
         workspace_mib: Bound on the scratch memory that kernels may use.
@@ -64,8 +71,8 @@ class Build:
 
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
-        """ONNX of the same precision; of the `trt86` profile, FP32 with or without Q/DQ."""
-        if self.profile == "trt86":
+        """ONNX of the same precision; of the profiles for TensorRT 8, FP32 with or without Q/DQ."""
+        if self.profile != "strong":
             return frozenset({(Format.ONNX, Precision.INT8 if self.precision is Precision.INT8 else Precision.FP32)})
         return frozenset({(Format.ONNX, self.precision)})
 
@@ -104,25 +111,27 @@ class Build:
         Raises:
             ExplainedError: see `build_plan`.
         """
-        report = build_plan(
-            parent.path,
-            out,
-            flavor=self.flavor,
-            precision=self.precision,
-            shapes=BatchProfile(*self.batch),
-            compute_capabilities=self.compute_capabilities,
-            workspace_mib=self.workspace_mib,
-            time_limit_s=self.time_limit_s,
-        )
-        sidecar = PlanSidecar(
-            package=report.package,
-            version=report.version,
-            targets=report.targets,
-            batch=self.batch,
-            onnx_sha256=file_sha256(parent.path),
-            plan_sha256=file_sha256(out),
-        )
+        with tempfile.TemporaryDirectory(prefix="swin-deploy-log-") as folder:
+            log = Path(folder, "builder.log")
+            report = build_plan(
+                parent.path,
+                out,
+                flavor=self.flavor,
+                precision=self.precision,
+                shapes=BatchProfile(*self.batch),
+                compute_capabilities=self.compute_capabilities,
+                workspace_mib=self.workspace_mib,
+                time_limit_s=self.time_limit_s,
+                log_path=log,
+            )
+            listing = listing_of(log.read_text(encoding="utf-8", errors="replace"))
         censuses = report.census_by_target()
+        if report.inspector is not None:
+            # TensorRT 8's log shows a fused region as one layer, and never what a layer reads of constants.
+            listing = report.inspector
+            censuses = dict.fromkeys(report.targets, parse_inspector(report.inspector))
+        sidecar = sidecar_of(report, batch=BatchProfile(*self.batch), onnx=parent.path, plan=out)
+        asked = self._asked(parent.path)
         return Produced(
             facts={
                 "seconds": report.seconds,
@@ -132,20 +141,32 @@ class Build:
                 "export_profile": report.profile,
                 "targets": list(report.targets),
                 "kernels": {target: census.facts() for target, census in censuses.items()},
+                "asked": {**asked.facts(), "strongly_typed": self.profile == "strong"},
                 "builder_warnings": list(report.warnings),
             },
-            notes=_notes(report),
+            notes=_notes(report, censuses, asked),
             sidecar=sidecar.facts(),
+            listing=listing,
         )
 
+    def _asked(self, graph: Path) -> AskedProducts:
+        """What the audit holds the engine to."""
+        import onnx
 
-def _notes(report: BuildReport) -> tuple[str, ...]:
+        from swin_deploy.onnx_graph.asked_products import asked_products
+
+        model = onnx.load(graph, load_external_data=False)
+        return asked_products(model, self.precision, by_flags=self.profile != "strong")
+
+
+def _notes(report: BuildReport, censuses: Mapping[str, KernelCensus], asked: AskedProducts) -> tuple[str, ...]:
     notes = []
-    censuses = report.census_by_target()
     if not censuses:
         notes.append(f"{report.package} printed no layer listing that fits the targets: kernels were not counted.")
-    elif len(report.censuses) == 1 and len(report.targets) > 1:
+    elif len(set(map(str, censuses.values()))) == 1 and len(report.targets) > 1:
         notes.append("The builder printed one layer listing, which holds for all targets.")
+    for line in dict.fromkeys(summary(census, asked.attentions) for census in censuses.values()):
+        notes.append(f"The engine: {line}.")
     if any(census.opaque for census in censuses.values()):
-        notes.append("The layer listing hides the kernels of fused regions: the kernel count is a lower bound.")
+        notes.append("The layer listing hides the kernels of fused regions: every count is a lower bound.")
     return tuple(notes)

@@ -20,9 +20,11 @@ class Cast:
 
     Attributes:
         precision: `FP16` or `BF16`; `INT8` and `FP8` type the remainder of a quantized graph as FP16.
+        fp32_blocks: Blocks of an FP16 or BF16 graph that stay in FP32, by the names of `onnx_graph.blocks`.
     """
 
     precision: Precision
+    fp32_blocks: tuple[str, ...] = ()
     name: str = "cast"
     suffix: str = ".onnx"
 
@@ -30,6 +32,12 @@ class Cast:
         """Refuse FP32, which needs no cast."""
         if self.precision is Precision.FP32:
             raise UsageFault("a cast to fp32", needed="fp16, bf16, int8 or fp8")
+        if self.fp32_blocks and self.precision.quantized:
+            raise UsageFault(
+                f"blocks in FP32 with a cast to {self.precision.value}",
+                needed="fp16 or bf16",
+                do="Give a precision plan for quantized graphs",
+            )
 
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
@@ -51,16 +59,29 @@ class Cast:
         return None
 
     def run(self, parent: Artifact, out: Path) -> Produced:
-        """See `Stage.run`."""
+        """See `Stage.run`.
+
+        Raises:
+            UsageFault: the graph has no block of a name in `fp32_blocks`.
+        """
         import onnx
 
         from swin_deploy.onnx_graph.census import graph_facts
         from swin_deploy.onnx_graph.names import set_metadata
+        from swin_deploy.onnx_graph.precision_toggle import HalfToggle
         from swin_deploy.onnx_graph.quantization_audit import require_as_written
         from swin_deploy.onnx_graph.typing_pass import type_graph
 
         half = "bf16" if self.precision is Precision.BF16 else "fp16"
-        model = type_graph(onnx.load(parent.path), half=half)
+        model = onnx.load(parent.path)
+        if self.fp32_blocks:
+            toggle = HalfToggle(model, half)
+            unknown = [block for block in self.fp32_blocks if block not in toggle.blocks]
+            if unknown:
+                raise UsageFault(f"--fp32-blocks {','.join(unknown)}", needed="some of " + ", ".join(toggle.blocks))
+            model = toggle.raised(self.fp32_blocks)
+        else:
+            model = type_graph(model, half=half)
         set_metadata(model, precision=self.precision.value)
         onnx.checker.check_model(model, full_check=True)
         require_as_written(model)

@@ -1,7 +1,8 @@
 """Export: the deployment form, or a captured network, becomes an FP32 ONNX graph of the `strong` profile (opset 20).
 
 The profile keeps LayerNormalization, Softmax and Gelu as single operators; precision is given to it later, by the cast
-and quantize stages. The `trt86` profile is lowered from this graph (stages/lower.py), so one export serves both.
+and quantize stages. The other profiles are lowered from this graph (stages/lower.py), so one export serves
+all.
 """
 
 from __future__ import annotations

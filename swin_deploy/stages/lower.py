@@ -1,6 +1,6 @@
-"""Lower: a `strong` graph becomes one of the `trt86` profile: opset 17, FP32 tensors, FP32 Q/DQ, Erf instead of Gelu.
+"""Lower: a `strong` graph becomes one of the `trt86` or the `trt85` profile, for TensorRT 8.6 or 8.5.
 
-TensorRT 8.6 takes precision from builder flags, so the graph stays FP32 whatever the engine will compute in.
+These take precision from builder flags, so the graph stays FP32 whatever the engine will compute in.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.errors import UsageFault
+from swin_deploy.onnx_graph.profiles import LOWERED
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed
 
@@ -19,20 +20,24 @@ __all__ = ["Lower"]
 
 @dataclass(frozen=True)
 class Lower:
-    """See `swin_deploy.onnx_graph.lowering`.
+    """See `swin_deploy.onnx_graph.profiles`.
 
     Attributes:
         precision: `FP32`, or `INT8` for a graph with Q/DQ.
+        profile: `trt86` or `trt85`.
     """
 
     precision: Precision
+    profile: str
     name: str = "lower"
     suffix: str = ".onnx"
 
     def __post_init__(self) -> None:
-        """Refuse typed graphs: opset 17 has no FP16 Q/DQ, and TensorRT 8.6 takes precision from flags."""
+        """Refuse typed graphs: opset 17 has no FP16 Q/DQ, and TensorRT 8 takes precision from flags."""
+        if self.profile not in LOWERED:
+            raise UsageFault(f"a graph lowered to the profile {self.profile}", needed="one of " + ", ".join(LOWERED))
         if self.precision not in (Precision.FP32, Precision.INT8):
-            raise UsageFault(f"a graph of the trt86 profile in {self.precision.value}", needed="fp32 or int8")
+            raise UsageFault(f"a graph of the {self.profile} profile in {self.precision.value}", needed="fp32 or int8")
 
     @property
     def accepts(self) -> frozenset[tuple[Format, Precision]]:
@@ -57,12 +62,8 @@ class Lower:
         import onnx
 
         from swin_deploy.onnx_graph.census import graph_facts
-        from swin_deploy.onnx_graph.lowering import lower_to_opset17
-        from swin_deploy.onnx_graph.names import set_metadata
-        from swin_deploy.onnx_graph.quantization_audit import require_as_written
+        from swin_deploy.onnx_graph.profiles import in_profile
 
-        model = lower_to_opset17(onnx.load(parent.path))
-        set_metadata(model, profile="trt86")
-        require_as_written(model)
+        model = in_profile(onnx.load(parent.path), self.profile)
         onnx.save(model, out)
         return Produced(graph_facts(model))

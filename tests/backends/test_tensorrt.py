@@ -18,7 +18,15 @@ from swin_deploy.backends.tensorrt import TensorRTBackend
 from swin_deploy.device.plan_sidecar import PlanSidecar, sidecar_path
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 
-PACKAGES = [("tensorrt", "8.6.0"), ("tensorrt", "10.3.0"), ("tensorrt", "11.4.0.106"), ("tensorrt_rtx", "1.7.1.116")]
+PACKAGES = [
+    ("tensorrt", "8.5.3.1"),
+    ("tensorrt", "8.6.1"),
+    ("tensorrt", "10.3.0"),
+    ("tensorrt", "10.13.3.9"),
+    ("tensorrt", "11.4.0.106"),
+    ("tensorrt_rtx", "1.6.1.120"),
+    ("tensorrt_rtx", "1.7.1.116"),
+]
 FORMATS = {"tensorrt": Format.TENSORRT_PLAN, "tensorrt_rtx": Format.RTX_PLAN}
 
 
@@ -152,10 +160,15 @@ def test_a_gpu_that_the_plan_is_not_for_is_a_reason(
     assert words in reason
 
 
-def test_a_plan_of_another_version_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _machine(monkeypatch, "tensorrt", "10.3.0")
-    with pytest.raises(Unavailable, match=r"built with tensorrt 8\.6\.0, and tensorrt 10\.3\.0 is installed"):
-        TensorRTBackend("tensorrt").open(_artifact(tmp_path, "tensorrt", "8.6.0"))
+def test_a_plan_of_another_version_is_bad_input_and_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, _ = _machine(monkeypatch, "tensorrt", "10.3.0")
+    artifact = _artifact(tmp_path, "tensorrt", "8.6.1")
+    assert TensorRTBackend("tensorrt").unavailable(artifact) is None  # not for want of anything here
+    with pytest.raises(BadInput, match=r"built with tensorrt 8\.6\.1, and tensorrt 10\.3\.0 is here"):
+        TensorRTBackend("tensorrt").open(artifact)
+    assert not driver.held
 
 
 def test_a_plan_is_not_given_to_the_native_code_before_its_hash_is_right(
@@ -227,3 +240,13 @@ def test_a_real_engine_agrees_with_numpy_at_each_batch(package: str, tmp_path: P
             images = np.random.default_rng(batch).standard_normal((batch, 3, 4, 4)).astype(np.float32)
             expected = images.reshape(batch, 48) @ weight  # [B, 8]
             np.testing.assert_allclose(session.infer(images)["y"], expected, rtol=1e-4, atol=1e-4)
+        assert session.device_bytes() > plan.stat().st_size
+        json.loads(session.inspector())
+    with TensorRTBackend(package, cuda_graph=True).open(
+        Artifact("a", plan, FORMATS[package], Precision.FP32)
+    ) as session:
+        for call in range(3):  # plain, then twice through the graph
+            images = np.random.default_rng(call).standard_normal((2, 3, 4, 4)).astype(np.float32)
+            outputs, times = session.timed(images)
+            np.testing.assert_allclose(outputs["y"], images.reshape(2, 48) @ weight, rtol=1e-4, atol=1e-4)
+            assert times.compute > 0

@@ -104,7 +104,7 @@ def test_a_log_damaged_in_the_middle_is_refused_with_its_line(tmp_path: Path) ->
 def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "thesis.txt"
     other.write_bytes(content)
-    with pytest.raises(BadData, match="no log of judged plans"):
+    with pytest.raises(BadData, match="no log of plans judged"):
         RememberingJudge(Counting(), other, "key")
     assert other.read_bytes() == content
 

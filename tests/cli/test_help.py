@@ -13,7 +13,19 @@ import pytest
 import cli.main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("build", "inspect", "validate", "bench")
+COMMANDS = (
+    "build",
+    "inspect",
+    "validate",
+    "audit",
+    "bench",
+    "bisect",
+    "bundle",
+    "finish",
+    "report",
+    "compare",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS), ["--version"]])

@@ -18,6 +18,7 @@ from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.aot_inductor import AotInductor
 from swin_deploy.backends.base import Backend, Session
 from swin_deploy.backends.onnxruntime import OnnxRuntime, tensors_of
+from swin_deploy.backends.onnxruntime_rounded import RoundedOnnxRuntime
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
 from swin_deploy.backends.torch_session import TorchSession
@@ -68,14 +69,25 @@ CASES = [
     Case(OnnxRuntime(literal=True), "int8", 30),
     Case(OnnxRuntime(literal=True), "fp8", 25),
     Case(OnnxRuntime(), "lowered", 100),
+    Case(RoundedOnnxRuntime(), "fp16", 50),
+    Case(RoundedOnnxRuntime(), "bf16", 30),
+    Case(RoundedOnnxRuntime(), "int8", 30),
 ]
-BACKENDS: list[Backend] = [TorchEager(), TorchCompile(), AotInductor(), OnnxRuntime(), OnnxRuntime(literal=True)]
+BACKENDS: list[Backend] = [
+    TorchEager(),
+    TorchCompile(),
+    AotInductor(),
+    OnnxRuntime(),
+    OnnxRuntime(literal=True),
+    RoundedOnnxRuntime(),
+]
 OPENED = {
     "torch": {Format.CHECKPOINT, Format.DEPLOYMENT, Format.CAPTURED},
     "torch.compile": {Format.DEPLOYMENT, Format.CAPTURED},
     "aotinductor": {Format.AOTINDUCTOR},
     "onnxruntime": {Format.ONNX},
     "onnxruntime, literal": {Format.ONNX},
+    "onnxruntime, results rounded": {Format.ONNX},
 }
 
 

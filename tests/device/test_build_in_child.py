@@ -18,7 +18,8 @@ from swin_deploy.device.build_in_child import build_plan
 from swin_deploy.device.build_job import BatchProfile, BuildJob, BuildReport
 from swin_deploy.device.kernel_census import KernelCensus
 from swin_deploy.device.tensorrt_build import build
-from swin_deploy.device.tensorrt_versions import flavor_traits, parse_version
+from swin_deploy.device.tensorrt_log import captured_log
+from swin_deploy.device.tensorrt_versions import FP32_MARK, parse_version, traits_of
 from swin_deploy.errors import BadInput, EnvironmentFault, Unavailable, UsageFault
 
 BATCHES = BatchProfile(1, 2, 4)
@@ -73,6 +74,31 @@ def test_one_plan_for_three_architectures_is_built_and_its_attention_is_fused(tm
     assert "Number of target compute capabilities: 3" in log.read_text()
     assert "MaxShape: [4,2,64,32]" in log.read_text()
     json.dumps(report.to_json())
+
+
+def test_the_real_builder_takes_every_option_and_says_what_it_did_not_use(tmp_path: Path) -> None:
+    options = {"workspace_mib": 64, "memory_limit_mib": 32, "optimization_level": 1, "timing_cache": tmp_path / "times"}
+    report = _rtx(attention_graph(tmp_path / "a.onnx"), tmp_path / "a.plan", ("8.6",), **options)
+    assert report.bytes > 0
+    assert "times no kernels" in report.warnings[0]
+    assert (report.gpu, report.fp32_layers) == ("", 0)
+
+
+def test_the_real_parser_keeps_the_names_by_which_layers_are_held_to_fp32(tmp_path: Path) -> None:
+    onnx, trt = pytest.importorskip("onnx"), pytest.importorskip("tensorrt_rtx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 8])
+    names = [f"/norm{FP32_MARK}Pow", f"/norm{FP32_MARK}ReduceMean", "/norm/Sqrt"]
+    nodes = [
+        onnx.helper.make_node("Mul", ["x", "x"], ["a"], name=names[0]),
+        onnx.helper.make_node("ReduceMean", ["a"], ["b"], name=names[1]),
+        onnx.helper.make_node("Sqrt", ["b"], ["y"], name=names[2]),
+    ]
+    path = _save(tmp_path / "a.onnx", nodes, [value], {}, ["y"])
+    log = captured_log(trt)
+    network = trt.Builder(log).create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    assert parser.parse_from_file(str(path)), log.errors()
+    assert [network.get_layer(index).name for index in range(network.num_layers)] == names
 
 
 def test_an_operator_that_the_parser_lacks_is_named_and_nothing_is_left(tmp_path: Path) -> None:
@@ -159,12 +185,19 @@ def test_the_worker_imports_neither_numpy_nor_torch_nor_onnx() -> None:
 
 
 def _fake_build(
-    tmp_path: Path, version: str, precision: Precision, *, package: str = "tensorrt", **behaviour: Any
+    tmp_path: Path,
+    version: str,
+    precision: Precision,
+    *,
+    package: str = "tensorrt",
+    options: dict[str, Any] | None = None,
+    **behaviour: Any,
 ) -> tuple[BuildReport, dict[str, Any]]:
     module = fake_tensorrt(version, **behaviour)
     capabilities = ("8.6", "12.0") if package == "tensorrt_rtx" else ()
-    job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", package, precision, BATCHES, capabilities, 256)
-    return build(job, module, flavor_traits(package, version)), module.asked
+    settings = {"workspace_mib": 256, **(options or {})}
+    job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", package, precision, BATCHES, capabilities, **settings)
+    return build(job, module, traits_of(package, version)), module.asked
 
 
 @pytest.fixture
@@ -178,35 +211,129 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     ("precision", "flags"),
     [(Precision.FP32, set()), (Precision.FP16, {"FP16"}), (Precision.INT8, {"FP16", "INT8"})],
 )
-def test_version_8_6_is_asked_with_builder_flags(
-    precision: Precision, flags: set[str], tmp_path: Path, gpu: FakeDriver
+@pytest.mark.parametrize(("version", "profile"), [("8.5.3.1", "trt85"), ("8.6.1", "trt86")])
+def test_version_8_is_asked_with_builder_flags(
+    version: str, profile: str, precision: Precision, flags: set[str], tmp_path: Path, gpu: FakeDriver
 ) -> None:
-    report, asked = _fake_build(tmp_path, "8.6.0", precision)
+    report, asked = _fake_build(tmp_path, version, precision)
     assert asked["flags"] == flags
+    assert asked["cleared"] == ({"TF32"} if precision is Precision.FP32 else set())
     assert asked["network_flags"] == 0b01  # EXPLICIT_BATCH; STRONGLY_TYPED does not exist there
-    assert asked["tactics"] == 0b11000  # cuBLAS, cuBLAS-LT and cuDNN off
-    assert (report.profile, report.targets) == ("trt86", ("8.7",))
+    # cuBLAS, cuBLAS-LT and cuDNN are off in 8.6; 8.5 keeps what it has by default
+    assert asked.get("tactics") == (0b11000 if version.startswith("8.6") else None)
+    assert (report.profile, report.targets) == (profile, ("8.7",))
+    assert report.gpu == "Imaginary GPU (28 multiprocessors)"
 
 
-@pytest.mark.parametrize(("version", "network_flags"), [("10.3.0", 0b10), ("11.4.0.106", 0b01)])
+@pytest.mark.parametrize(("version", "network_flags"), [("10.3.0", 0b10), ("10.13.3.9", 0b10), ("11.4.0.106", 0b01)])
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8])
 def test_later_versions_are_asked_for_strong_typing_and_no_precision(
     precision: Precision, version: str, network_flags: int, tmp_path: Path, gpu: FakeDriver
 ) -> None:
-    # The fake of version 11 has no BuilderFlag.FP16: asking for it would be an AttributeError.
-    report, asked = _fake_build(tmp_path, version, precision)
+    report, asked = _fake_build(tmp_path, version, precision, layers=(("/norm/fp32/Pow", "FLOAT"),))
     assert asked["flags"] == set()
-    assert asked["network_flags"] == network_flags  # the member's value differs between the two
+    assert asked["held"] == {}  # the graph's types say it
+    assert asked["network_flags"] == network_flags  # the member's value differs between the versions
     assert "tactics" not in asked
     assert asked["cleared"] == ({"TF32"} if precision is Precision.FP32 else set())
-    assert report.profile == "strong"
+    assert (report.profile, report.fp32_layers) == ("strong", 0)
+
+
+@pytest.mark.parametrize("version", ["8.5.3.1", "8.6.1"])
+@pytest.mark.parametrize(("precision", "held"), [(Precision.FP32, 0), (Precision.FP16, 2), (Precision.INT8, 2)])
+def test_marked_layers_are_held_to_fp32_where_flags_allow_less(
+    version: str, precision: Precision, held: int, tmp_path: Path, gpu: FakeDriver
+) -> None:
+    layers = (
+        ("/block/norm/fp32/Pow", "FLOAT"),
+        ("/block/norm/fp32/ReduceMean", "FLOAT"),
+        ("/block/norm/fp32/Shape", "INT32"),  # no float type to hold it to
+        ("/block/qkv/MatMul", "FLOAT"),
+    )
+    report, asked = _fake_build(tmp_path, version, precision, layers=layers)
+    assert report.fp32_layers == held
+    assert ("OBEY_PRECISION_CONSTRAINTS" in asked["flags"]) == bool(held)
+    assert "TF32" in asked["cleared"]
+    expected = {name: ["FLOAT", (0, "FLOAT")] for name, _ in layers[:held]}
+    assert asked["held"] == expected  # the type it computes in, and the one it stores
+
+
+@pytest.mark.parametrize(("version", "tactics"), [("8.5.3.1", False), ("8.6.1", True), ("10.3.0", True)])
+def test_a_memory_limit_bounds_the_trials_where_it_can_and_the_scratch_memory_everywhere(
+    version: str, tactics: bool, tmp_path: Path, gpu: FakeDriver
+) -> None:
+    _, asked = _fake_build(tmp_path, version, Precision.FP16, options={"memory_limit_mib": 128})
+    assert asked["pools"] == {"WORKSPACE": 128 << 20, **({"TACTIC_DRAM": 128 << 20} if tactics else {})}
+    assert asked["level"] == 3
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.13.3.9", "11.4.0.106"])
+def test_an_optimization_level_is_passed_on(version: str, tmp_path: Path, gpu: FakeDriver) -> None:
+    _, asked = _fake_build(tmp_path, version, Precision.FP16, options={"optimization_level": 1})
+    assert asked["level"] == 1
+
+
+def test_version_8_5_has_no_optimization_levels(tmp_path: Path, gpu: FakeDriver) -> None:
+    with pytest.raises(UsageFault, match="it has no levels"):
+        _fake_build(tmp_path, "8.5.3.1", Precision.FP16, options={"optimization_level": 1})
+
+
+@pytest.mark.parametrize("version", ["8.5.3.1", "8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106"])
+def test_kernel_times_are_kept_for_the_next_build_of_the_same_version_and_gpu(
+    version: str, tmp_path: Path, gpu: FakeDriver
+) -> None:
+    options = {"timing_cache": tmp_path / "times"}
+    first, asked = _fake_build(tmp_path, version, Precision.FP16, options=options, times=b"1st")
+    assert asked["caches"] == [(b"", False)]
+    second, asked = _fake_build(tmp_path, version, Precision.FP16, options=options, times=b"2nd")
+    assert asked["caches"] == [(b"1st", False)]
+    assert first.warnings == second.warnings == ("a warning",)
+    gpu.multiprocessors = 8  # another model of the family
+    third, asked = _fake_build(tmp_path, version, Precision.FP16, options=options)
+    assert asked["caches"] == [(b"", False)]
+    assert "8 multiprocessors" in third.warnings[0]
+
+
+def test_a_cache_that_the_builder_refuses_is_left_out_with_a_warning(tmp_path: Path, gpu: FakeDriver) -> None:
+    options = {"timing_cache": tmp_path / "times"}
+    _fake_build(tmp_path, "10.3.0", Precision.FP16, options=options)
+    report, asked = _fake_build(tmp_path, "10.3.0", Precision.FP16, options=options, takes_cache=False)
+    assert asked["caches"] == [(b"", False)]
+    assert "does not take it" in report.warnings[0]
+
+
+def test_a_cache_that_cannot_be_written_does_not_cost_the_plan(tmp_path: Path, gpu: FakeDriver) -> None:
+    (tmp_path / "file").write_text("")
+    options = {"timing_cache": tmp_path / "file" / "times"}  # a file stands where the folder should be
+    report, _ = _fake_build(tmp_path, "10.3.0", Precision.FP16, options=options)
+    assert "could not be written" in report.warnings[0]
+    assert (tmp_path / "a.plan").exists()
+
+
+def test_rtx_times_no_kernels_and_says_so(tmp_path: Path) -> None:
+    options = {"timing_cache": tmp_path / "times", "memory_limit_mib": 64}
+    report, asked = _fake_build(tmp_path, "1.7.1.116", Precision.FP16, package="tensorrt_rtx", options=options)
+    assert asked["caches"] == []
+    assert "times no kernels" in report.warnings[0]
+    assert asked["pools"] == {"WORKSPACE": 64 << 20}
+    assert not (tmp_path / "times").exists()
+
+
+def test_the_inspector_is_read_where_a_gpu_loads_the_plan(tmp_path: Path, gpu: FakeDriver) -> None:
+    report, asked = _fake_build(tmp_path, "10.3.0", Precision.FP16, inspector="{}")
+    assert (report.inspector, asked["inspected"]) == ("{}", "JSON")
+    # The GPU here is 8.7, and this plan is for 8.6 and 12.0.
+    report, asked = _fake_build(tmp_path, "1.7.1.116", Precision.FP16, package="tensorrt_rtx")
+    assert report.inspector is None
+    report, _ = _fake_build(tmp_path, "10.3.0", Precision.FP16, plan=b"damaged")
+    assert report.inspector is None
 
 
 def test_rtx_is_given_its_targets_and_needs_no_gpu(tmp_path: Path) -> None:
     report, asked = _fake_build(tmp_path, "1.7.1.116", Precision.FP16, package="tensorrt_rtx")
     assert asked["targets"] == ["SM86", "SM120"]
     assert asked["shapes"] == {"images": ((1, 3, 4, 4), (2, 3, 4, 4), (4, 3, 4, 4))}
-    assert asked["workspace"][1] == 256 << 20
+    assert asked["pools"] == {"WORKSPACE": 256 << 20}
     assert asked["verbosity"].name == "DETAILED"
     assert report.warnings == ("a warning",)
     assert report.censuses[0].gemms == 1
@@ -216,6 +343,8 @@ def test_rtx_is_given_its_targets_and_needs_no_gpu(tmp_path: Path) -> None:
 def test_all_parser_errors_are_reported_together(tmp_path: Path, gpu: FakeDriver) -> None:
     with pytest.raises(BadInput, match=r"node 0: no kernel; node 1: no\s+shape.*'trt86'"):
         _fake_build(tmp_path, "8.6.0", Precision.FP16, parser_errors=("no kernel", "no\n shape"))
+    with pytest.raises(BadInput, match=r"node 0 \(Op a\): no kernel.*'strong'"):
+        _fake_build(tmp_path, "10.3.0", Precision.FP16, parser_errors=("no kernel",))
 
 
 @pytest.mark.parametrize(
@@ -232,13 +361,41 @@ def test_what_the_builder_refuses_is_told_in_its_words_with_a_hint_for_turing(tm
     module = fake_tensorrt("1.7.1.116", refuses="no kernel for FP32 MatMul on SM75")
     job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", "tensorrt_rtx", Precision.FP32, BATCHES, ("7.5",))
     with pytest.raises(BadInput, match=r"for 7\.5: no kernel for FP32 MatMul on SM75.*leave 7\.5 out"):
-        build(job, module, flavor_traits("tensorrt_rtx", "1.7.1.116"))
+        build(job, module, traits_of("tensorrt_rtx", "1.7.1.116"))
     assert not job.out.exists()
 
 
-def test_a_builder_that_ran_out_of_memory_is_a_fault_of_the_environment(tmp_path: Path, gpu: FakeDriver) -> None:
-    with pytest.raises(EnvironmentFault, match="largest batch"):
-        _fake_build(tmp_path, "10.3.0", Precision.FP16, refuses="[virtualMemoryBuffer] Error Code 2: OutOfMemory")
+@pytest.mark.parametrize(
+    ("error", "warning"),
+    [
+        ("[virtualMemoryBuffer] Error Code 2: OutOfMemory", ""),
+        (
+            "Error Code 10: Could not find any implementation for node {ForeignNode[a...b]}.",
+            "Tactic Device request: 900MB Available: 300MB. Device memory is insufficient to use tactic.",
+        ),
+        (
+            "Error[10]: Could not find any implementation for node /conv2/Conv + Add.",
+            "UNSUPPORTED_STATE: Skipping tactic 0 due to insufficient memory on requested size of 1290442752",
+        ),
+    ],
+)
+def test_a_builder_that_ran_out_of_memory_is_a_fault_of_the_environment(
+    error: str, warning: str, tmp_path: Path, gpu: FakeDriver
+) -> None:
+    with pytest.raises(EnvironmentFault, match=r"asked for: workspace 256 MiB.*largest batch"):
+        _fake_build(tmp_path, "10.3.0", Precision.FP16, refuses=error, warns=(warning,))
+
+
+def test_a_node_without_a_kernel_is_no_matter_of_memory(tmp_path: Path, gpu: FakeDriver) -> None:
+    with pytest.raises(BadInput, match="any implementation"):
+        _fake_build(tmp_path, "10.3.0", Precision.FP16, refuses="Could not find any implementation for node a")
+
+
+def test_a_log_that_the_disk_refuses_is_a_fault_of_the_environment(tmp_path: Path, gpu: FakeDriver) -> None:
+    (tmp_path / "log").mkdir()  # a folder where the file should be
+    job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", "tensorrt", Precision.FP16, BatchProfile(1, 1, 1))
+    with pytest.raises(EnvironmentFault, match="log could not be written"):
+        build(job, fake_tensorrt("10.3.0"), traits_of("tensorrt", "10.3.0"), log_path=tmp_path / "log")
 
 
 def test_tensorrt_without_a_gpu_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +408,9 @@ def test_tensorrt_without_a_gpu_is_unavailable(tmp_path: Path, monkeypatch: pyte
     ("package", "version", "precision", "capabilities"),
     [
         ("tensorrt", "10.3.0", Precision.FP16, ("8.6",)),  # it builds for the GPU present
-        ("tensorrt", "8.6.0", Precision.BF16, ()),  # no such builder flag there
+        ("tensorrt", "8.5.3.1", Precision.BF16, ()),  # no such builder flag there
+        ("tensorrt", "8.6.0", Precision.BF16, ()),
+        ("tensorrt", "8.6.0", Precision.FP8, ()),
         ("tensorrt_rtx", "1.7.1.116", Precision.FP16, ()),  # for which GPU?
     ],
 )
@@ -260,7 +419,7 @@ def test_a_request_that_the_version_cannot_honour_is_a_usage_fault(
 ) -> None:
     job = BuildJob(tmp_path / "a.onnx", tmp_path / "a.plan", package, precision, BATCHES, capabilities)
     with pytest.raises(UsageFault):
-        build(job, fake_tensorrt(version), flavor_traits(package, version))
+        build(job, fake_tensorrt(version), traits_of(package, version))
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 2), (2, 1, 4), (1, 8, 4)])
@@ -275,8 +434,14 @@ def test_a_malformed_capability_is_refused(capabilities: tuple[str, ...]) -> Non
         BuildJob(Path("a"), Path("b"), "tensorrt_rtx", Precision.FP16, BATCHES, capabilities)
 
 
+@pytest.mark.parametrize("options", [{"workspace_mib": 0}, {"memory_limit_mib": -1}, {"optimization_level": 6}])
+def test_a_bound_that_means_nothing_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UsageFault):
+        BuildJob(Path("a"), Path("b"), "tensorrt", Precision.FP16, BATCHES, **options)
+
+
 def test_job_and_report_survive_json() -> None:
-    job = BuildJob(Path("a"), Path("b"), "tensorrt_rtx", Precision.BF16, BATCHES, ("8.6",), 7)
+    job = BuildJob(Path("a"), Path("b"), "tensorrt_rtx", Precision.BF16, BATCHES, ("8.6",), 7, Path("c"), 8, 1)
     assert BuildJob.from_json(json.loads(json.dumps(job.to_json()))) == job
     report = BuildReport(1.5, 3, "tensorrt_rtx", "1.7", "strong", ("8.6",), (KernelCensus(2, 1, 1, 0, 0, {"g": 2}),))
     assert BuildReport.from_json(json.loads(json.dumps(report.to_json()))) == report

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from swin_deploy.device.kernel_census import parse_census
+import pytest
+
+from swin_deploy.device.kernel_census import KernelCensus, parse_census, parse_inspector
 
 HERE = Path(__file__).parent
 
@@ -60,3 +63,110 @@ def test_a_log_without_a_listing_gives_no_census() -> None:
 def test_a_census_is_json_ready() -> None:
     (census,) = parse_census((HERE / "census_int8_linears.log").read_text())
     assert census.facts()["kernels"] == 6
+
+
+def layer(kind: str, reads: str, *, name: str = "a", weights: str = "", onnx: str = "", writes: str = "") -> str:
+    """One line as TensorRT for RTX prints it."""
+    constants = f"{{ Name: w, Dimensions: [96,96], Datatype: {weights} }}" if weights else ""
+    return (
+        f"Name: {name}, LayerType: {kind}, Inputs: [ {{ Name: x, Dimensions: [-1,96], Datatype: {reads} }}], "
+        f"Constants: [ {constants}, {{ Name: beta, Dimensions: [1], Datatype: Float }}], Outputs: [ {{ Name: y, "
+        f"Dimensions: [-1,96], Datatype: {writes or reads} }}], TacticName: , StreamId: 0, Metadata: "
+        + "".join(f"[ONNX Layer: {node}]" for node in onnx.split())
+        + "\n"
+    )
+
+
+def census_of(*lines: str) -> KernelCensus:
+    (census,) = parse_census("Layers:\n" + "".join(lines))
+    return census
+
+
+@pytest.mark.parametrize(
+    ("reads", "weights", "kind"),
+    [
+        ("Int8", "Int8", "int8"),
+        ("FP8", "FP8", "fp8"),
+        ("Half", "Half", "fp16"),
+        ("BFloat16", "BFloat16", "bf16"),
+        ("Float", "Float", "fp32"),
+        ("Half", "", "fp16"),  # a product of two activations; beta is FP32, and a scalar
+        ("Int8", "Half", "fp16"),  # codes that are dequantized on the way in: the product itself is in FP16
+        ("Half", "Int8", "fp16"),  # weight-only quantization likewise
+        ("Int32", "", "unknown"),
+    ],
+)
+def test_a_product_is_counted_under_the_type_it_computes_in(reads: str, weights: str, kind: str) -> None:
+    census = census_of(layer("gemm", reads, weights=weights))
+    assert {name: count for name, count in census.gemms_by_type.items() if count} == {kind: 1}
+
+
+def test_a_kernel_that_merged_several_products_counts_each() -> None:
+    """TensorRT 10 joins query, key and value: issue 4397 of NVIDIA/TensorRT."""
+    census = census_of(layer("gemm", "Half", weights="Half", onnx="q/MatMul k/MatMul v/MatMul v/Add"))
+    assert (census.kernels, census.gemms) == (1, 3)
+
+
+def test_a_product_in_a_generated_kernel_is_found_by_the_graphs_node() -> None:
+    """A product with one row becomes `MulSum`; what follows an INT8 product names its node too and is none."""
+    census = census_of(
+        layer("kgen", "Half", name="__myl_MulSum_myl0_1", weights="Half", onnx="head/Gemm"),
+        layer("gemm", "Int8", weights="Int8", onnx="fc1/MatMul"),
+        layer("kgen", "Half", name="__myl_MulAdd_myl0_2", onnx="fc1/MatMul fc1/Add"),
+    )
+    assert (census.gemms_by_type["fp16"], census.gemms_by_type["int8"], census.gemms) == (1, 1, 2)
+
+
+def test_a_users_module_called_mha_is_no_fused_attention() -> None:
+    census = census_of(layer("gemm", "Half", name="/layers_2/mha/attn/mha_prob/key/MatMul_myl0_16"))
+    assert (census.fused_attentions, census.gemms) == (0, 1)
+
+
+def test_copies_and_casts_are_told_from_work() -> None:
+    census = census_of(
+        layer("kgen", "Half", name="__myl_ReshTranSlicMove_myl0_1"),
+        layer("kgen", "Float", name="__myl_CastReplConc_myl0_2", writes="Half"),
+        layer("kgen", "Half", name="__myl_MulMinMaxRounCast_myl0_3", writes="Int8"),
+        layer("kgen", "Half", name="__myl_AddReshTran_myl0_4"),  # adds a bias on the way
+        layer("kgen", "Half", name="__myl_MulAddCastErf_myl0_5", writes="Int8"),
+        layer("Reformat", "Half", name="Reformatting CopyNode for Input Tensor 0 to a"),
+        layer("Reformat", "Float", name="Reformatting CopyNode for Input Tensor 0 to b", writes="Half"),
+        layer("shape_call", "Int32"),
+    )
+    assert (census.kernels, census.reformats, census.casts, census.shapes) == (7, 2, 3, 1)
+
+
+def test_a_convolution_that_computes_a_linear_counts_as_a_product() -> None:
+    census = census_of(
+        layer("CaskConvolution", "Int8", onnx="/blocks.0/mlp/fc1/MatMul"),
+        layer("CaskConvolution", "Half", onnx="/patch_embed/proj/Conv"),
+        layer("correlation", "Half", onnx="patch_embed.proj/Conv"),
+    )
+    assert (census.gemms_by_type["int8"], census.convolutions_by_type) == (1, {"fp16": 2})
+
+
+def test_softmaxes_outside_of_fused_attentions_are_named_and_their_products_kept_apart() -> None:
+    census = census_of(
+        layer("kgen", "Half", name="_gemm_mha_v2_myl0_1", onnx="blocks.0.attn/MatMul blocks.0.attn/Softmax"),
+        layer("gemm", "Int8", onnx="blocks.1.attn/MatMul"),
+        layer("kgen", "Half", name="__myl_MaxSubExpSumDiv_myl0_2", onnx="blocks.1.attn/Softmax"),
+        layer("gemm", "Int8", weights="Int8", onnx="blocks.1.attn.proj/MatMul"),
+    )
+    assert (census.fused_attentions, census.unfused) == (1, ("blocks.1.attn/Softmax",))
+    assert (census.gemms_by_type["int8"], census.attention_gemms_by_type) == (2, {"int8": 1})
+
+
+def test_a_listing_of_names_alone_hides_everything() -> None:
+    census = parse_inspector('{"Layers": ["conv0 + relu0", "_gemm_mha_v2_myl0_1", "fc1/MatMul_myl0_2"]}')
+    assert (census.kernels, census.fused_attentions, census.gemms, census.opaque) == (3, 1, 0, 2)
+    assert census.by_type == {"unnamed": 3}
+
+
+def test_tf32_shows_in_the_name_of_the_kernel() -> None:
+    line = layer("gemm", "Float").replace("TacticName: ", "TacticName: sm80_xmma_gemm_f32f32_tf32f32_f32_nn_n")
+    assert census_of(line).tf32_gemms == 1
+
+
+def test_a_census_goes_through_json_unchanged() -> None:
+    census = census_of(layer("kgen", "Half", name="__myl_ExpSum_myl0_2", onnx="blocks.1.attn/Softmax"))
+    assert KernelCensus(**json.loads(json.dumps(census.facts()))) == census

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parse
 
 from swin_deploy.errors import BadInput
 from swin_deploy.onnx_graph.linears import quantizable
-from swin_deploy.onnx_graph.lowering import lower_to_opset17
+from swin_deploy.onnx_graph.profiles import LOWERED, in_profile
 from swin_deploy.onnx_graph.quantization_audit import audit_quantization, require_clean
 from swin_deploy.onnx_graph.typing_pass import type_graph
 from tests.chain import Chain
@@ -235,7 +235,7 @@ def test_the_graphs_that_the_stages_write_are_clean_and_hold_four_products_a_blo
     chosen = [linear.module for linear in quantizable(plain)]
     quantized = quantized_anyhow(plain, grid=grid)
     graphs = [quantized, type_graph(quantized, half="fp16")]
-    graphs += [lower_to_opset17(quantized)] if grid == "int8" else []
+    graphs += [in_profile(quantized, profile) for profile in LOWERED if grid == "int8"]
     for model in graphs:
         audit = audit_quantization(model, chosen)
         assert audit.findings == ()

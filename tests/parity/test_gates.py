@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from swin_deploy.parity.distances import Distance, distance
+from swin_deploy.device.distances import Distance, distance
 from swin_deploy.parity.gates import (
     GATES,
     TASK_IMAGES,

@@ -11,8 +11,8 @@ from calib.image_source import ArrayRow
 from calib.images import ImageSet
 from calib.preprocess import Preprocess
 from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration
+from swin_deploy.device.distances import EXACT_DB
 from swin_deploy.errors import BadInput
-from swin_deploy.parity.distances import EXACT_DB
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GATES, GateName, Verdict, judge
 from swin_deploy.parity.measure import Measurement, Outputs, compare, run_session

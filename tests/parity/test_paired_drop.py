@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swin_deploy.device.score_interval import ONE_SIDED_95, wilson
 from swin_deploy.parity.paired_drop import PairedDrop, interval, paired_drop
-from swin_deploy.parity.score_interval import ONE_SIDED_95, wilson
 
 Bounds = Callable[[int, int, int], tuple[float, float]]
 Z2 = ONE_SIDED_95**2

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from swin_deploy.parity.distances import EXACT_DB
-from swin_deploy.parity.psnr import BEST_DB, border_of, luma, psnr_y, psnr_y_against_picture
+from swin_deploy.device.distances import EXACT_DB
+from swin_deploy.device.psnr_y import luma, psnr_y
+from swin_deploy.parity.psnr import BEST_DB, border_of, psnr_y_against_picture
 
 
 def colour(red: float, green: float, blue: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from swin_deploy.parity.score_interval import ONE_SIDED_95
+from swin_deploy.device.score_interval import ONE_SIDED_95
 from swin_deploy.parity.student_t import one_sided_95
 
 

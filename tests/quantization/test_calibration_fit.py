@@ -9,7 +9,7 @@ import pytest
 
 from calib.grid import E4M3, INT8, weight_steps
 from calib.rounding_noise import rounding_noise
-from swin_deploy.parity.distances import EXACT_DB
+from swin_deploy.device.distances import EXACT_DB
 from swin_deploy.quantization.block_noise import BlockNoise, most_noise, ratio_db
 from swin_deploy.quantization.calibration_fit import best_step, channel_factors, fit_linear
 from swin_deploy.quantization.quantized_linears import QuantizedLinear

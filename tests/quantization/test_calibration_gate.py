@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swin_deploy.parity.distances import EXACT_DB, Distance
+from swin_deploy.device.distances import EXACT_DB, Distance
 from swin_deploy.parity.gates import GATES, GateName, Judgement, Verdict, judge
 from swin_deploy.quantization.measure import QuantizationMeasure, measure_quantization
 from tests.quantization.qdq_graphs import BLOCKS, CHANNELS, float_graph, images, qdq_graph

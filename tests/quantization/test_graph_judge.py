@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from swin_deploy.backends.onnxruntime import outputs_of
-from swin_deploy.parity.distances import distance
+from swin_deploy.device.distances import distance
 from swin_deploy.parity.paired_drop import paired_drop
 from swin_deploy.quantization import graph_judge
 from swin_deploy.quantization.graph_judge import QUANTIZED, GraphJudge

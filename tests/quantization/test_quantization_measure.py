@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from swin_deploy.parity.distances import EXACT_DB
+from swin_deploy.device.distances import EXACT_DB
 from swin_deploy.quantization.measure import measure_quantization
 from swin_deploy.quantization.quantized_linears import block_of, block_outputs, quantized_linears
 from tests.quantization.qdq_graphs import BLOCKS, CHANNELS, TOKENS, float_graph, images, qdq_graph

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from swin_deploy.checkpoint.task import Backbone, Classifier, Restoration, Task, task_to_json
+from swin_deploy.device.distances import EXACT_DB, Distance
 from swin_deploy.manifest import Manifest, Row, StepRecord
-from swin_deploy.parity.distances import EXACT_DB, Distance
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import Measurement
 from swin_deploy.parity.paired_drop import PairedDrop

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from swin_deploy.device.distances import EXACT_DB
 from swin_deploy.manifest import Manifest
-from swin_deploy.parity.distances import EXACT_DB
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.report.ledger import LedgerLine, columns, decibels, ledger
 from tests.report.example_run import (

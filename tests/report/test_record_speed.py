@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from swin_deploy.benchmark import Benchmark, Line
+from swin_deploy.benchmark.result import Benchmark
+from swin_deploy.device.benchmark_line import Line, Ratio
+from swin_deploy.device.latency import summarised
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.manifest import Manifest, Row, read_manifest, write_manifest
 from swin_deploy.parity.gates import Verdict
@@ -15,12 +17,22 @@ from swin_deploy.report.record_speed import record_speed
 from tests.report.example_run import example_run, judgement, measurement, step
 
 
-def timed(folder: Path, int8_ratio: float) -> Benchmark:
+def timed(folder: Path, int8_ratio: float, *, graphs: tuple[bool, ...] = (False,)) -> Benchmark:
+    """Each engine's line, and where `graphs` says so another one with a CUDA graph, which doubles its ratio."""
     lines = [
-        Line(str(folder / name), "engine", 8, 1.0, 1.0, 1.0, 1.0, 0.0, 8000.0, ratio, ratio, ratio)
-        for name, ratio in (("fp16.rtx.plan", 1.0), ("int8.rtx.plan", int8_ratio))
+        Line(
+            str(folder / f"{precision}.rtx.plan"),
+            "engine",
+            8,
+            precision,
+            graph,
+            summarised([1.0]),
+            Ratio(ratio * (1 + graph), ratio * (1 + graph), ratio * (1 + graph)),
+        )
+        for precision, ratio in (("fp16", 1.0), ("int8", int8_ratio))
+        for graph in graphs
     ]
-    return Benchmark(tuple(lines), 20, 3, 1, {"gpu": "a GPU"})
+    return Benchmark(tuple(lines), (), 20, 3, 1, {"gpu": "a GPU"})
 
 
 @pytest.fixture
@@ -45,6 +57,14 @@ def test_the_recommendation_follows_the_clock(tmp_path: Path, example: Manifest,
     assert written.speed is not None
     assert (tmp_path / "report.md").exists()
     assert written.recommendation.startswith(f"Recommended: {word}:")
+
+
+def test_lines_with_a_cuda_graph_leave_the_recommendation_to_those_without(tmp_path: Path, example: Manifest) -> None:
+    write_manifest(example, tmp_path)
+    plans = [tmp_path / "fp16.rtx.plan", tmp_path / "int8.rtx.plan"]
+    alone = record_speed(plans, timed(tmp_path, 1.6)).recommendation
+    assert record_speed(plans, timed(tmp_path, 1.6, graphs=(False, True))).recommendation == alone
+    assert "1.60 times" in alone
 
 
 def test_files_of_two_runs_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
 from swin_deploy.device import cuda_memory
+from swin_deploy.device.build_job import BuildReport
+from swin_deploy.device.kernel_census import parse_census
 from swin_deploy.device.plan_sidecar import PlanSidecar, read_sidecar, sidecar_path
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.stages.build import Build
@@ -44,6 +46,9 @@ def test_a_real_build_leaves_a_plan_and_a_side_car_that_fits_it(tmp_path: Path) 
     assert facts["bytes"] == out.stat().st_size
     assert facts["targets"] == ["8.6", "12.0"]
     assert facts["kernels"]["12.0"]["gemms"] == 1
+    assert facts["asked"] == {"linears": 1, "attentions": 0, "fp32_products": 0, "strongly_typed": True}
+    assert parse_census(produced.listing)[0].facts() == facts["kernels"]["12.0"]
+    assert any(note.startswith("The engine: 1 kernels; products: 1 FP16") for note in produced.notes)
     out.rename(final)  # as the pipeline does
     sidecar_path(final).write_text(json.dumps(dict(produced.sidecar or {})))
     sidecar = read_sidecar(final, check_hash=True)
@@ -51,6 +56,28 @@ def test_a_real_build_leaves_a_plan_and_a_side_car_that_fits_it(tmp_path: Path) 
         "tensorrt_rtx", rtx.__version__, ("8.6", "12.0"), (1, 2, 4), file_sha256(parent.path), file_sha256(final)
     )
     assert json.loads(json.dumps(facts)) == facts  # goes into the manifest as it is
+
+
+def test_the_inspector_is_preferred_to_a_log_that_hides_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT 8 logs a fused region as one layer; on its GPU the inspector says more."""
+    tensor = {"Name": "x", "Dimensions": [1, 32], "Format/Datatype": "Half"}
+    told = {"Layers": [{"Name": "a/MatMul", "LayerType": "gemm", "Inputs": [tensor], "Outputs": [tensor]}]}
+
+    def imitated(onnx_path: Path, out: Path, *, log_path: Path, **_: object) -> BuildReport:
+        out.write_bytes(b"plan")
+        log_path.write_text(
+            "Layers:\nLayer(Myelin): {ForeignNode[a...b]}, Tactic: 0x0, x (Half[1,32]) -> y (Half[1,64])\n"
+        )
+        censuses = parse_census(log_path.read_text())
+        assert censuses[0].opaque == 1
+        return BuildReport(1.0, 4, "tensorrt", "10.3", "strong", ("8.7",), censuses, inspector=json.dumps(told))
+
+    monkeypatch.setattr("swin_deploy.stages.build.build_plan", imitated)
+    produced = Build("tensorrt", Precision.FP16, (1, 2, 4)).run(_linear(tmp_path / "a.onnx"), tmp_path / "a.plan")
+    assert produced.facts["kernels"]["8.7"]["gemms_by_type"]["fp16"] == 1
+    assert json.loads(produced.listing) == told
 
 
 def test_the_stage_raises_what_the_builder_found(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from swin_deploy.artifact import Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.errors import UsageFault
+from swin_deploy.onnx_graph.precision_toggle import HalfToggle
 from swin_deploy.stages.cast import Cast
 from tests.chain import Chain, decibels, random_images
 
@@ -53,3 +56,25 @@ def test_int8_and_fp8_are_cast_from_a_quantized_graph_and_the_others_from_fp32()
 def test_a_cast_to_fp32_is_refused_and_not_taken_for_fp16() -> None:
     with pytest.raises(UsageFault, match="fp32"):
         Cast(Precision.FP32)
+
+
+def test_blocks_stay_in_fp32_where_they_are_named(chain: Chain, tmp_path: Path) -> None:
+    parent = chain.artifact("simplified")
+    toggle = HalfToggle(onnx.load(parent.path), "fp16")
+    named = tuple(block for block in toggle.blocks if block.startswith("blocks."))[:1]
+    out = tmp_path / "mixed.onnx"
+    Cast(Precision.FP16, named).run(parent, out)
+    types = {tensor.name: tensor.data_type for tensor in onnx.load(out).graph.initializer}
+    whole = {tensor.name: tensor.data_type for tensor in onnx.load(chain.artifact("fp16").path).graph.initializer}
+    kept = [name for name, kind in types.items() if kind == onnx.TensorProto.FLOAT and name not in whole]
+    assert kept and all(named[0] in name for name in kept)
+
+
+def test_a_block_that_the_graph_does_not_have_is_named_with_those_it_has(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match=r"--fp32-blocks blocks\.99.*blocks\.0"):
+        Cast(Precision.BF16, ("blocks.99",)).run(chain.artifact("simplified"), tmp_path / "mixed.onnx")
+
+
+def test_a_quantized_graph_takes_a_plan_and_no_blocks() -> None:
+    with pytest.raises(UsageFault, match="precision plan"):
+        Cast(Precision.INT8, ("blocks.0",))

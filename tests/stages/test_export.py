@@ -25,7 +25,10 @@ from swin_deploy.onnx_graph.census import node_counts
 from swin_deploy.stages.export import OPSET, Export
 from tests.chain import Chain, decibels, random_images
 
-ONNX = ["exported", "simplified", "slimmed", "fp16", "bf16", "lowered", "qdq", "int8", "lowered.qdq"]
+ONNX = [
+    *("exported", "simplified", "slimmed", "fp16", "bf16", "qdq", "int8"),
+    *("lowered", "lowered.qdq", "lowered85", "lowered85.qdq"),
+]
 
 
 def constants(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:

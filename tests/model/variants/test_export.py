@@ -17,8 +17,8 @@ from torch import Tensor
 from swin_deploy.model.fold import fold
 from swin_deploy.model.variants.registry import SHIPPED
 from swin_deploy.onnx_graph.linears import BLOCK_LINEARS, linears
-from swin_deploy.onnx_graph.lowering import lower_to_opset17
 from swin_deploy.onnx_graph.names import name_batch_axis, name_by_module
+from swin_deploy.onnx_graph.profiles import LOWERED, in_profile
 from swin_deploy.onnx_graph.simplifier import simplified
 from swin_deploy.onnx_graph.typing_pass import type_graph
 from swin_deploy.torch_versions import export_onnx, export_program
@@ -96,11 +96,11 @@ def test_it_takes_fp16(pair: tuple[Any, onnx.ModelProto]) -> None:
 
 
 @torch.no_grad()
-def test_it_is_lowered_to_what_tensorrt_8_reads(pair: tuple[Any, onnx.ModelProto]) -> None:
+@pytest.mark.parametrize("profile", LOWERED)
+def test_it_is_lowered_to_what_tensorrt_8_reads(pair: tuple[Any, onnx.ModelProto], profile: str) -> None:
     paper, graph = pair
-    lowered = lower_to_opset17(graph)
     images = random_images(paper.spec, 2).float()
-    assert relative_error(run(lowered, images), paper(images)) <= 1e-5
+    assert relative_error(run(in_profile(graph, profile), images), paper(images)) <= 1e-5
 
 
 def test_int8_finds_its_linears(pair: tuple[Any, onnx.ModelProto]) -> None:
