@@ -192,7 +192,7 @@ def _flags(request: Request) -> dict[str, Any]:
         "calls_per_turn": request.calls,
         "warmup_seconds": request.warmup_seconds,
         "transfers": "included",
-        "host_memory": "pageable",
+        "host_memory": "pageable; an engine copies through pinned memory of its own",
         "wait": "for the stream, spinning or not as the driver chooses",
         "streams": 1,
         "cuda_graph": request.cuda_graph,
