@@ -40,5 +40,5 @@ format: setup
 	$(RUN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist demo-run runs *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-python38 build dist demo-run runs *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(CODE) tests examples -name __pycache__ -prune -exec rm -rf {} +

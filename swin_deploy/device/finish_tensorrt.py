@@ -198,8 +198,11 @@ class TensorRTTool:
     ) -> tuple[tuple[Judgement, ...], Mapping[str, Any] | None]:
         """What the layers say: checks, and the figures."""
         _, traits = import_flavor(self.flavor)
-        # The log of TensorRT 8 hides fused regions; what the finished engine says of itself shows more.
-        censuses = (parse_inspector(report.inspector),) if report.inspector else report.censuses
+        censuses = report.censuses
+        if report.inspector:
+            # The log of TensorRT 8 hides fused regions; what the finished engine says of itself shows more.
+            told = parse_inspector(report.inspector)
+            censuses = (told,) if told.by_type else censuses
         if not censuses:
             seen = "no layer listing was printed: whether the precision is what was asked for cannot be seen"
             return (Judgement("audit", Verdict.INFO, seen),), None
