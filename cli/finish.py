@@ -44,13 +44,19 @@ def command(
 
     Its own runner.py does the work, the very file that a board runs.
     """
+    from swin_deploy.atomic import file_sha256
     from swin_deploy.bundle.unpack import unpacked
+    from swin_deploy.device.bundle_file import read_bundle
     from swin_deploy.errors import BadInput
 
     folder = bundle if bundle.is_dir() else unpacked(bundle, into or bundle.resolve().parent)
     runner = folder / "runner.py"
     if not runner.is_file():
         raise BadInput(f"{folder} holds no runner.py", needed="an archive of swin-deploy bundle, or its folder")
+    # It checks all else, and a file cut short cannot check itself: an empty one would end with status 0.
+    named = read_bundle(folder).files.get("runner.py")
+    if named is None or named.sha256 != file_sha256(runner):
+        raise BadInput(f"{runner} is not the one that bundle.json names", needed="the bundle as it was packed")
     values = {
         "--precision": precision,
         "--backend": backend,

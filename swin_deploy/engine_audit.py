@@ -192,7 +192,13 @@ def _recorded(record: StepRecord, plan: Path) -> tuple[AuditedEngine, ...]:
     kernels: Mapping[str, Mapping[str, Any]] = record.facts.get("kernels") or {}
     together: list[tuple[KernelCensus, list[str]]] = []
     for target, facts in kernels.items():
-        census = KernelCensus(**facts)
+        try:
+            census = KernelCensus(**facts)
+        except (TypeError, AttributeError) as error:
+            raise BadInput(
+                f"the manifest's census of {record.artifact} cannot be read: {error}",
+                needed="a manifest as it was written",
+            ) from error
         same = next((targets for known, targets in together if known == census), None)
         if same is None:
             together.append((census, [target]))

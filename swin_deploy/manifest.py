@@ -225,6 +225,9 @@ def read_manifest(folder: Path) -> Manifest:
         version = raw["schema_version"]
         if version == SCHEMA_VERSION:
             return Manifest.from_json(raw)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        seen = f"{folder} holds no {FILE_NAME}" if folder.is_dir() else f"there is no folder {folder}"
+        raise BadInput(seen, needed="a folder that swin-deploy build wrote") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{path} cannot be read as a manifest: {type(error).__name__}: {error}",

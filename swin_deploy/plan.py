@@ -170,6 +170,12 @@ def make_plan(
     largest = recipe.batch[2]
     engine_profile = import_flavor("tensorrt")[1].profile if target == "tensorrt" else "strong"
     profiles = {*recipe.profile, engine_profile}
+    older = [profile for profile in LOWERED if profile in profiles]
+    if recipe.fp32_blocks and older:
+        raise UsageFault(
+            f"--fp32-blocks with the profile {older[0]}",
+            needed="TensorRT 10 or later, or for RTX: TensorRT 8 has one builder flag for the whole graph",
+        )
     steps = _both_forms(recipe, target, own_size)
     if recipe.compile:
         steps.append(_compiled("compiled", "deployment.pt2", "deployment", Precision.FP32, largest))

@@ -15,6 +15,7 @@ from typing import Any
 from calib.tools.step import METHODS
 from calib.tools.toolbox import DEFAULT_TOOLS, TOOLS
 from swin_deploy.checkpoint.hints import TASKS
+from swin_deploy.device.tensorrt_versions import refused_family
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.onnx_graph.placement import POLICIES
 from swin_deploy.onnx_graph.profiles import PROFILES
@@ -165,6 +166,15 @@ class Recipe:
             raise UsageFault(
                 f"--sm {','.join(self.sm)}", needed="compute capabilities, each once, for example --sm 8.6,8.9,12.0"
             )
+
+        for entry in self.sm:
+            family = refused_family("tensorrt_rtx", entry)
+            if family is not None:
+                raise UsageFault(
+                    f"--sm {entry} is {family}, where TensorRT for RTX does not run",
+                    needed="capabilities of desktop GPUs",
+                    do="Leave --sm out; the device builds its own engine with TensorRT, out of swin-deploy bundle",
+                )
 
     @property
     def quantized(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.atomic import file_sha256
 from swin_deploy.checkpoint.task import Restoration, task_from_json
 from swin_deploy.errors import BadInput, UsageFault
-from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest
+from swin_deploy.manifest import FILE_NAME, Manifest, Row, StepRecord, read_manifest
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import compare, run_session
 from swin_deploy.pipeline import Listener, Silent, judged
@@ -28,8 +28,13 @@ def artifact_of(path: Path) -> tuple[Artifact, StepRecord, Manifest]:
     Raises:
         BadInput: no manifest, a file it does not know, or one that was changed since.
     """
+    needed = "a file that swin-deploy build left in a run's folder"
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder", needed=needed, do=f"Name one, for example {path / 'fp32.onnx'}")
     if not path.is_file():
-        raise BadInput(f"{path} does not exist", needed="a file that swin-deploy build left in a run's folder")
+        raise BadInput(f"{path} does not exist", needed=needed)
+    if not (path.parent / FILE_NAME).is_file():
+        raise BadInput(f"no {FILE_NAME} stands beside {path}", needed=needed)
     manifest = read_manifest(path.parent)
     record = next((step for step in manifest.steps if step.file == path.name), None)
     if record is None:

@@ -289,10 +289,25 @@ def test_a_saved_listing_is_shown_and_judged_when_the_wish_is_told(int8_run: Pat
         assert judged.verdict == verdict, judged.checks
 
 
+@pytest.mark.parametrize("spoiled", [{"figures": 1}, {"kernels": "none"}, []])
+def test_figures_that_were_spoiled_in_the_manifest_are_refused(int8_run: Path, spoiled: object) -> None:
+    engine = engine_of(int8_run)
+    kernels = {"8.6": {**engine.facts["kernels"]["8.6"], **spoiled} if isinstance(spoiled, dict) else spoiled}
+    with pytest.raises(BadInput, match="census"):
+        audit_row(replace(engine, facts={**engine.facts, "kernels": kernels}))
+
+
+@pytest.mark.parametrize("cut", [10, 300, 1500])
+def test_a_log_that_was_cut_off_is_refused(int8_run: Path, tmp_path: Path, cut: int) -> None:
+    (tmp_path / "cut.log").write_bytes(gzip.decompress(listing_path(int8_run / "int8.rtx.plan").read_bytes())[:-cut])
+    with pytest.raises(BadInput, match="ends in the middle of a layer"):
+        audit_path(tmp_path / "cut.log", Wish(Precision.FP16))
+
+
 def test_what_cannot_be_audited_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not exist"):
         audit_path(tmp_path / "none.log", Wish())
-    with pytest.raises(BadInput, match="cannot be read as a manifest"):
+    with pytest.raises(BadInput, match="holds no manifest"):
         audit_path(tmp_path, Wish())
     (tmp_path / "a.plan").write_bytes(b"\x00engine")
     with pytest.raises(BadInput, match="lists no layers"):

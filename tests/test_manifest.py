@@ -99,8 +99,13 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, spoil: Any) -> None:
 
 
 def test_a_folder_without_a_manifest_or_no_folder_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(BadInput, match=r"needed|Needed: a folder that swin-deploy build wrote"):
+    (tmp_path / "file").write_text("x")
+    for folder, seen in (
+        (tmp_path, "holds no manifest.json"),
+        (tmp_path / "none", "there is no folder"),
+        (tmp_path / "file", "there is no folder"),
+    ):
+        with pytest.raises(BadInput, match=f"{seen}.*Needed: a folder that swin-deploy build wrote"):
             read_manifest(folder)
 
 

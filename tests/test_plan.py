@@ -285,3 +285,17 @@ def test_targets_that_take_no_own_network_are_refused(recipe: Recipe, target: st
     with pytest.raises(UsageFault, match=words):
         own_plan(recipe, target)
     make_plan(replace(recipe, model=None), target, None)  # the control
+
+
+@pytest.mark.parametrize("profile", LOWERED)
+def test_blocks_in_fp32_with_tensorrt_8_are_refused_since_its_flag_is_for_the_whole_graph(
+    monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    mixed = Recipe("a", fp16=True, fp32_blocks=("head",))
+    assert make_plan(mixed, "onnxruntime", None)
+    with pytest.raises(UsageFault, match=f"--fp32-blocks with the profile {profile}"):
+        make_plan(replace(mixed, profile=("strong", profile)), "onnxruntime", None)
+    version = {"trt86": "8.6.1", "trt85": "8.5.3.1"}[profile]
+    monkeypatch.setattr(module, "import_flavor", lambda package: (None, traits_of("tensorrt", version)))
+    with pytest.raises(UsageFault, match=f"--fp32-blocks with the profile {profile}"):
+        make_plan(mixed, "tensorrt", None)

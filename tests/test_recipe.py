@@ -223,6 +223,7 @@ def test_a_recipe_that_is_missing_or_a_folder_is_said_so(tmp_path: Path) -> None
         ({"require": ("accuracy",)}, "--require accuracy without --eval-data"),
         ({"sm": ()}, "--sm"),
         ({"sm": ("8.6", "ampere")}, "--sm 8.6,ampere"),
+        ({"sm": ("8.6", "8.7")}, "--sm 8.7 is Jetson Orin, where TensorRT for RTX does not run"),
         ({"max_drop": -0.1}, "--max-drop -0.1"),
         ({"max_drop": 100.5}, "--max-drop 100.5"),
         ({"max_drop": float("nan")}, "--max-drop nan"),

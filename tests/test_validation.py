@@ -134,8 +134,12 @@ def test_a_file_that_the_manifest_does_not_know_is_refused_and_the_known_ones_na
 def test_a_missing_file_a_folder_and_a_folder_without_a_manifest_are_refused(run: Folder, tmp_path: Path) -> None:
     alone = tmp_path / "alone.onnx"
     alone.write_bytes(b"x")
-    for path in (run.path / "none.onnx", run.path, alone):
-        with pytest.raises(BadInput) as caught:
+    for path, seen in (
+        (run.path / "none.onnx", "does not exist"),
+        (run.path, "is a folder.*fp32.onnx"),
+        (alone, "no manifest.json stands beside"),
+    ):
+        with pytest.raises(BadInput, match=seen) as caught:
             artifact_of(path)
         assert caught.value.exit_code == 5
 

@@ -27,7 +27,7 @@ from swin_deploy.parity.measure import Arrays, run_session
 from swin_deploy.plan import ORACLE, default_view
 from swin_deploy.request import judged_images
 from swin_deploy.validation import artifact_of
-from swin_deploy.versions import installed
+from swin_deploy.versions import installed, machine
 
 __all__ = ["Asked", "BisectListener", "bisect"]
 
@@ -200,6 +200,7 @@ def _key(manifest: Manifest, subject: Subject, executes: Executor, images: Evalu
         configuration(executes.backend),
         None if executes.build is None else configuration(executes.build),
         installed("onnx", "onnxruntime", "numpy", "torch", "tensorrt", "tensorrt-rtx"),
+        machine()["gpu"],
         images.fingerprint,
         manifest.recipe["batch"],
     )

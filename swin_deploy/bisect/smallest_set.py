@@ -37,7 +37,8 @@ class Found:
     Attributes:
         blocks: The set, in the graph's order; `None` where not even all blocks are enough.
         at_least: No set of fewer blocks can be enough: counted out, or by the needed blocks of step 3.
-        needed: Blocks that step 3 found to be needed whatever else is raised; empty where step 2 was enough.
+        needed: Blocks that step 3 found to be needed whatever else is raised; empty where step 2 was enough, and where
+            a set without one of them was.
         none: With no block raised.
         all: With all blocks raised.
         alone_high: Each block raised alone; empty where that was not looked at.
@@ -104,7 +105,7 @@ class _Search:
         at_least = max(2, len(needed))
         chosen = self._reduced(needed if needed and self._met(needed) else self._halved(needed))
         if not needed <= chosen:  # raising hurt somewhere: less is needed beside few raised blocks than beside all
-            needed, at_least = needed & chosen, 2
+            needed, at_least = frozenset(), 2
         smaller, at_least = self._counted_out(needed, at_least, len(chosen))
         if smaller is not None:
             chosen = self._reduced(smaller)

@@ -17,6 +17,7 @@ from swin_deploy.bisect.subject import Subject
 from swin_deploy.bisect.trial import Trial
 from swin_deploy.fingerprint import key_of
 from swin_deploy.manifest import Manifest, Row, StepRecord, read_manifest, write_manifest
+from swin_deploy.onnx_graph.profiles import LOWERED
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.parity.measure import Measurement
 from swin_deploy.versions import installed
@@ -51,7 +52,7 @@ def write_mixture(result: BisectResult, folder: Path, manifest: Manifest, judge:
     require_as_written(model)
     final = folder / f"{subject.stem}.bisected.onnx"
     rejected = final.with_name(final.name + ".rejected")
-    for before in (final, rejected):
+    for before in (final, rejected, folder / _plan_name(subject)):
         before.unlink(missing_ok=True)
     with replacing(final) as temporary:
         save(model, temporary)
@@ -69,6 +70,10 @@ def write_mixture(result: BisectResult, folder: Path, manifest: Manifest, judge:
     return result
 
 
+def _plan_name(subject: Subject) -> str:
+    return f"{subject.stem}.bisected.plan"
+
+
 def _plan(folder: Path, manifest: Manifest, subject: Subject, model: ModelProto, raised: tuple[str, ...]) -> str:
     """The linears that are still quantized, as a precision plan; its name, or nothing where there is none to write."""
     stated = next((entry.value for entry in model.metadata_props if entry.key == "swin_deploy.quantization"), "")
@@ -82,7 +87,7 @@ def _plan(folder: Path, manifest: Manifest, subject: Subject, model: ModelProto,
     if not left or not set(left) <= set(names):
         return ""
     text = PrecisionPlan.quantizing(names, left, grid).to_text()
-    path = folder / f"{subject.stem}.bisected.plan"
+    path = folder / _plan_name(subject)
     write_text(path, f"# {grid} but for the blocks {', '.join(raised)}, as swin-deploy bisect found\n{text}")
     return path.name
 
@@ -94,6 +99,8 @@ def _rebuild(folder: Path, manifest: Manifest, subject: Subject, plan: str, rais
         return ""
     words = ["swin-deploy", "build", "--recipe", str(recipe)]
     if not subject.precision.quantized:
+        if any(profile in LOWERED for profile in manifest.recipe.get("profile", ())):
+            words += ["--profile", "strong"]  # the others have no blocks in FP32
         return shlex.join([*words, "--fp32-blocks", ",".join(raised), "--out", f"{folder}.bisected"])
     if not plan or manifest.recipe["placement"] == _NO_PLAN:
         return ""

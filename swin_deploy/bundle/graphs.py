@@ -14,7 +14,7 @@ from swin_deploy.device.closeness import Verdict, worst
 from swin_deploy.device.fixture_replay import Fixtures, replay
 from swin_deploy.device.tensorrt_versions import ApiTraits
 from swin_deploy.errors import BadInput, GateFailed, UsageFault
-from swin_deploy.manifest import Manifest
+from swin_deploy.manifest import Manifest, StepRecord
 from swin_deploy.parity.gates import GATES, Gate, GateName
 from swin_deploy.validation import artifact_of
 
@@ -105,12 +105,14 @@ def make_graphs(
     made: list[PackedGraph] = []
     shared: dict[tuple[str, str], ModelProto] = {}
     for precision in precisions:
-        fitting = [
-            row for row in releases if not (row.precision_flags and precision in (Precision.BF16, Precision.FP8))
-        ]
+        beyond_flags = {Precision.BF16, Precision.FP8}
+        if manifest.recipe.get("fp32_blocks"):
+            beyond_flags.add(Precision.FP16)  # a flag would give the blocks that stay in FP32 away
+        fitting = [row for row in releases if not (row.precision_flags and precision in beyond_flags)]
         if not fitting:
             raise UsageFault(
-                f"--precision {precision.value} for {releases[0].versions}", needed="a TensorRT that has it"
+                f"--precision {precision.value} for {releases[0].versions}",
+                needed="a TensorRT that takes it from the graph's types, 10 or later",
             )
         for row in fitting:
             made.append(_graph(folder, manifest, precision, row, shared))
@@ -153,10 +155,15 @@ def _run_graph(folder: Path, manifest: Manifest, name: str) -> ModelProto:
         raise BadInput(
             f"{folder} holds no graph {name}: {why}", needed="a run of --target rtx, tensorrt or onnxruntime"
         )
-    if step.verdict is Verdict.FAIL:
-        raise BadInput(
-            f"{step.file} of {folder} failed its gate", needed="graphs that passed", do="Mend it and build again"
-        )
+    origin: StepRecord | None = step
+    while origin is not None:  # a graph is no better than what it was made of
+        if origin.verdict is Verdict.FAIL:
+            raise BadInput(
+                f"{origin.file or origin.artifact} of {folder} failed its gate",
+                needed="graphs that passed",
+                do="Mend it and build again",
+            )
+        origin = manifest.step(origin.parent)
     artifact, _, _ = artifact_of(folder / step.file)
     return onnx.load(artifact.path)
 

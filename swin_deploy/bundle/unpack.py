@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -44,8 +46,10 @@ def _unpacked(opened: tarfile.TarFile, archive: Path, into: Path) -> Path:
     for member in members:
         parts = member.name.split("/")
         inside = not member.name.startswith("/") and not set(parts) & {"", ".", ".."} and "\\" not in member.name
-        if not inside or not (member.isfile() or member.isdir()):
-            kind = "a link or device" if inside else "outside of it"
+        inside = inside and member.name.isprintable()
+        # A sparse file is as large as its entry says, however small the archive.
+        if not inside or member.issparse() or not (member.isfile() or member.isdir()):
+            kind = "a link or device, or a sparse file" if inside else "outside of it"
             raise BadInput(f"{archive} holds {member.name!r}, {kind}", needed="files and folders inside", do=_DO)
     tops = {member.name.split("/")[0] for member in members}
     if len(tops) != 1:
@@ -60,14 +64,20 @@ def _unpacked(opened: tarfile.TarFile, archive: Path, into: Path) -> Path:
         return folder
     if folder.exists():
         raise UsageFault(f"{folder} exists and is another bundle", needed="an empty place", do="Choose another --into")
-    with disk_faults(folder):
-        for member in members:
-            if member.isdir():
-                (into / member.name).mkdir(parents=True, exist_ok=True)
-            elif member is not head:
-                write_bytes(into / member.name, _content(opened, member))
-    write_bytes(folder / BUNDLE_FILE, wanted)  # last: without it nothing takes the folder for a bundle
-    read_bundle(folder)
+    # Under another name until it is whole: an interrupted call can then be repeated.
+    scratch = into / f".partial-{os.getpid()}"
+    try:
+        with disk_faults(folder):
+            for member in members:
+                if member.isdir():
+                    (scratch / member.name).mkdir(parents=True, exist_ok=True)
+                else:
+                    write_bytes(scratch / member.name, _content(opened, member))
+            write_bytes(scratch / folder.name / BUNDLE_FILE, wanted)  # an archive may hold two of that name
+            read_bundle(scratch / folder.name)
+            (scratch / folder.name).replace(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

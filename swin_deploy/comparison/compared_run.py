@@ -35,8 +35,11 @@ def open_runs(folders: Sequence[Path]) -> tuple[ComparedRun, ...]:
         BadInput: a folder holds no usable run, a run is not finished, or their networks have different tasks.
     """
     places = [folder.resolve() for folder in folders]
-    if len(places) < 2 or len(set(places)) != len(places):
-        raise UsageFault(f"{len(places)} runs to compare", needed="at least two, each once")
+    if len(places) < 2:
+        raise UsageFault("one run to compare" if places else "no run to compare", needed="at least two")
+    twice = next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise UsageFault(f"the run {twice} is named twice", needed="at least two, each once")
     manifests = [read_manifest(folder) for folder in folders]
     for folder, manifest in zip(folders, manifests, strict=True):
         if manifest.status is None:

@@ -25,7 +25,9 @@ __all__ = ["build_plan"]
 
 # `-c` and not `-m`: the child must find this very package, installed or not, so it takes the parent's search path.
 _START = (
-    "import json, runpy, sys; sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['search_path']; "
+    # Not from the working folder, which Python puts first with `-c`: nothing there is known.
+    "import sys; sys.path[:] = filter(None, sys.path); import json, runpy; "
+    "sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['search_path']; "
     "runpy.run_module('swin_deploy.device.tensorrt_build', run_name='__main__')"
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ KIND = "swin-deploy-bundle"
 SCHEMA_VERSION = 1
 _WHOLE = "the bundle as swin-deploy bundle wrote it"
 _COPY = "Copy the archive again and unpack it into an empty folder"
+_TASKS = ("classifier", "backbone", "restoration", None)
+_PACKAGES = ("tensorrt", "tensorrt_rtx")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ class Limits:
     workspace_mib: int | None
     memory_limit_mib: int | None
     build_seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no limit."""
+        sizes = [size for size in (self.workspace_mib, self.memory_limit_mib) if size is not None]
+        if not all(type(size) is int and size > 0 for size in sizes) or not _number(self.build_seconds) > 0:
+            raise BadInput(f"bundle.json has the limits {self.__dict__}", needed=_WHOLE)
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,8 @@ class BundleEngine:
             precision=Precision(raw["precision"]),
             profile=str(raw["profile"]),
             onnx=str(raw["onnx"]),
-            engine_gate=Closeness(**raw["gates"]["engine"]),
-            graph_gate=Closeness(**raw["gates"]["graph"]),
+            engine_gate=_gate(raw["gates"]["engine"]),
+            graph_gate=_gate(raw["gates"]["graph"]),
             asked={key: int(raw["asked"][key]) for key in ("linears", "attentions", "fp32_products")},
             activation_mib=int(raw["activation_mib"]),
             triton=raw["triton"],
@@ -151,6 +160,10 @@ class Bundle:
         smallest, usual, largest = self.batches
         if not 1 <= smallest <= usual <= largest:
             raise BadInput(f"bundle.json has the batches {list(self.batches)}", needed=_WHOLE)
+        if self.task not in _TASKS:
+            raise BadInput(f"bundle.json has the task {self.task!r}", needed=_WHOLE)
+        if not self.packages or set(self.packages) - set(_PACKAGES):
+            raise BadInput(f"bundle.json names the packages {list(self.packages)}", needed=_WHOLE)
         names = [engine.name for engine in self.engines]
         if not names or len(set(names)) != len(names):
             raise BadInput(f"bundle.json names the engines {names}", needed=_WHOLE)
@@ -219,11 +232,13 @@ class Bundle:
             path = folder / name
             if _linked(folder, name) or not path.is_file():
                 raise BadInput(f"{name} is missing from the bundle, or a link", needed=_WHOLE, do=_COPY)
-            size = path.stat().st_size
+            try:
+                size, digest = path.stat().st_size, file_sha256(path)
+            except OSError as error:
+                raise BadInput(f"{name} cannot be read: {error.strerror}", needed=_WHOLE, do=_COPY) from error
             if size != facts.bytes:
                 seen = f"{name} has {size} bytes, bundle.json says {facts.bytes}"
                 raise BadInput(seen, needed=_WHOLE, do=_COPY)
-            digest = file_sha256(path)
             if digest != facts.sha256:
                 seen = f"{name} has SHA-256 {digest[:12]}..., bundle.json says {facts.sha256[:12]}..."
                 raise BadInput(seen, needed=_WHOLE, do="It was changed or damaged: " + _COPY.lower())
@@ -253,6 +268,17 @@ def read_bundle(folder: Path) -> Bundle:
         needed=f"{KIND!r} and {SCHEMA_VERSION}",
         do="Use the runner.py that came with this bundle, or pack it again",
     )
+
+
+def _number(value: Any) -> float:
+    """A finite number: JSON as Python reads it has NaN, which every comparison with a gate gets wrong, and Infinity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadInput(f"bundle.json holds {value!r} for a number", needed=_WHOLE)
+    return float(value)
+
+
+def _gate(raw: Mapping[str, Any]) -> Closeness:
+    return Closeness(**{name: _number(value) for name, value in raw.items()})
 
 
 def _plain_name(name: Any) -> str:

@@ -31,6 +31,7 @@ __all__ = ["EngineLayer", "LayerTensor", "listing_of", "listing_path", "read_lis
 _HEADING = re.compile(r"^(?:\[[^\]\n]*\] )*(?:Engine Layer Information|Layers):[ \t]*\r?$", re.MULTILINE)
 _DETAILED = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<type>\w+), (?P<rest>.*)$", re.MULTILINE)
 _CLASSIC = re.compile(r"^Layer\((?P<type>\w+)\): (?P<name>.*?), Tactic: (?P<tactic>[^,]*),(?P<rest>.*)$", re.MULTILINE)
+_LAYER = re.compile(r"(?:\[[^\]\n]*\] )*(?:Name: |Layer\()")
 
 _TENSORS = re.compile(
     r"Inputs: \[(?P<Inputs>.*?)\](?:, Constants: \[(?P<Constants>.*?)\])?, Outputs: \[(?P<Outputs>.*)$"
@@ -115,7 +116,7 @@ def read_listing(path: Path) -> tuple[tuple[EngineLayer, ...], ...]:
     """The listings of a file: a log, an inspector's JSON, or either compressed with gzip.
 
     Raises:
-        BadInput: the file cannot be read, or lists no layers.
+        BadInput: the file cannot be read, was cut off, or lists no layers.
     """
     needed = "a builder's verbose log (trtexec --verbose), or the JSON of trtexec --exportLayerInfo"
     try:
@@ -123,6 +124,9 @@ def read_listing(path: Path) -> tuple[tuple[EngineLayer, ...], ...]:
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8", "replace")
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path} cannot be read: {error}", needed=needed) from error
+    if _LAYER.match(text.rpartition("\n")[2]):
+        # What is missing behind it may be what is wrong, and what is left would be judged as if it were all.
+        raise BadInput(f"{path} ends in the middle of a layer", needed=needed, do="Save the whole of it")
     found = read_listings(text)
     if not found:
         raise BadInput(
@@ -191,7 +195,7 @@ def _from_json(text: str) -> tuple[EngineLayer, ...]:
     try:
         listed = json.loads(text)["Layers"]
         return tuple(_of_object(entry) for entry in listed)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadInput(
             f"the engine inspector's JSON cannot be read: {type(error).__name__}: {error}",
             needed='an object with "Layers", as trtexec --exportLayerInfo writes it',

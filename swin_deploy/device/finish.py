@@ -102,6 +102,7 @@ def finish(folder: Path, options: FinishOptions, say: Say) -> FinishResult:
             stale.unlink()
     say(f"{tool.facts['package']} {tool.facts['version']}, Python {platform.python_version()}, NumPy {np.__version__}")
     result = FinishResult(bundle, _device(), tool.facts, require_engine=options.require_engine)
+    write_report(result, out)  # at once: what an earlier call concluded holds no longer
     made: dict[str, Made] = {}
     for engine in _chosen(tool.engines(), options.precisions):
         say(f"{engine.name}: building" if tool.backend != "onnxruntime" else f"{engine.name}: opening")
@@ -308,6 +309,9 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         return _INTERRUPTED
     except MemoryError:
         say("Error: memory ran out. Needed: more free memory. Close other programs and try again.")
+        return 6
+    except OSError as error:
+        say(f"Error: the system refused: {error}. Needed: free disk space, and files and folders that can be used.")
         return 6
     print(json.dumps(result.facts(), indent=1) if asked.json else markdown(result))
     status, _ = conclude(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swin_deploy.artifact import Precision
 from swin_deploy.device.bundle_file import Bundle, BundleEngine
@@ -15,6 +16,10 @@ from swin_deploy.device.closeness import Closeness, Verdict
 from swin_deploy.device.finish_tool import Made
 from swin_deploy.device.onnxruntime_session import OnnxRuntimeSession, inference_session
 from swin_deploy.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["OnnxRuntimeTool"]
 
@@ -76,10 +81,9 @@ class OnnxRuntimeTool:
     def open(self, made: Made, engine: BundleEngine) -> OnnxRuntimeSession:
         """See `FinishTool.open`. Q/DQ pairs round as they say."""
         try:
-            return OnnxRuntimeSession(inference_session(str(made.path), literal=engine.precision.quantized))
+            return _Session(inference_session(str(made.path), literal=engine.precision.quantized))
         except Exception as error:  # its exceptions share no base class
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise BadInput(f"{made.path} cannot be loaded by ONNX Runtime: {reason}") from error
+            raise BadInput(f"{made.path} cannot be loaded by ONNX Runtime: {_reason(error)}") from error
 
     def name(self, made: Made, engine: BundleEngine, verdict: Verdict) -> Path:
         """The bundle's own file stays as it is."""
@@ -88,3 +92,24 @@ class OnnxRuntimeTool:
     def finished(self, engine: BundleEngine) -> Made:
         """See `FinishTool.finished`."""
         return self.make(engine)
+
+
+class _Session(OnnxRuntimeSession):
+    """One whose refusals are explained: nothing is known of a bundle's graph before it runs."""
+
+    def infer(self, images: npt.NDArray[np.float32]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """See `OnnxRuntimeSession.infer`.
+
+        Raises:
+            BadInput: the graph does not take the images.
+        """
+        try:
+            return super().infer(images)
+        except Exception as error:
+            raise BadInput(
+                f"ONNX Runtime refuses the images: {_reason(error)}", needed="the fixtures' graph"
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -114,6 +114,7 @@ def conclude(result: FinishResult) -> tuple[int | None, str]:
     unclear = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.INCONCLUSIVE]
     passed = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.PASS]
     timed = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.INFO]
+    graphs_only = result.tool["package"] == "onnxruntime"
     parts = []
     if gated:
         parts.append(f"FAIL: {', '.join(gated)} did not pass the gates, and stands under a name ending in .rejected")
@@ -127,11 +128,13 @@ def conclude(result: FinishResult) -> tuple[int | None, str]:
         parts.append(f"SKIPPED: {', '.join(skipped)} not executed, so not proven")
     if timed:
         parts.append(f"timed again: {', '.join(timed)}")
+    if graphs_only and result.require_engine:
+        parts.append("SKIPPED: ONNX Runtime ran the graphs, and no engine")
     status = 0
     if gated:
         status = 4
     elif broken:
         status = max(entry.error.exit_code for entry in broken if entry.error is not None)
-    elif skipped and result.require_engine:
+    elif result.require_engine and (skipped or graphs_only):
         status = 3
     return status, "; ".join(parts) or "nothing was finished"

@@ -153,10 +153,11 @@ class TensorRTTool:
             record: Mapping[str, Any] = json.loads(self._record(engine).read_text(encoding="utf-8"))
             sidecar = read_sidecar(plan, check_hash=True)
             BuildReport.from_json(record["report"])
-            fits = record["asked"] == self._asked(engine)
+            fits = record["asked"] == self._asked(engine) and isinstance(record["plan_sha256"], str)
         except (OSError, ValueError, KeyError, TypeError, BadInput):
             return None  # then it is built again
-        return record if fits and sidecar.onnx_sha256 == record["asked"]["onnx_sha256"] else None
+        # Two precisions may share a graph, and then only the plan itself says which of them it is.
+        return record if fits and sidecar.plan_sha256 == record["plan_sha256"] else None
 
     def _build(self, engine: BundleEngine, plan: Path) -> Mapping[str, Any]:
         source = self.folder / engine.onnx
@@ -189,7 +190,7 @@ class TensorRTTool:
         if layers:
             write_bytes(listing_path(self._final(engine)), gzip.compress(layers.encode("utf-8")))
         log.unlink()
-        record = {"asked": self._asked(engine), "report": report.to_json()}
+        record = {"asked": self._asked(engine), "plan_sha256": sidecar.plan_sha256, "report": report.to_json()}
         write_text(self._record(engine), json.dumps(record, indent=1) + "\n")
         return json.loads(self._record(engine).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
@@ -232,6 +233,12 @@ class TensorRTTool:
         final = self._final(engine)
         if not final.is_file():
             raise BadInput(f"{final} does not exist", needed="a finished engine", do="Run runner.py finish first")
+        if read_sidecar(final, check_hash=False).onnx_sha256 != self.bundle.files[engine.onnx].sha256:
+            raise BadInput(
+                f"{final} was built from another graph than {engine.onnx}",
+                needed="an engine of this bundle",
+                do="Run runner.py finish first",
+            )
         return Made(final)
 
     def _final(self, engine: BundleEngine) -> Path:

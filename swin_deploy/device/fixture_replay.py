@@ -97,7 +97,7 @@ def _array(path: Path) -> Array:
         values = np.load(str(path), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BadInput(f"{path} cannot be read as an array: {error}", needed="a .npy file", do=_COPY) from error
-    if not isinstance(values, np.ndarray):
+    if not isinstance(values, np.ndarray) or not values.ndim:
         raise BadInput(f"{path} is no single array", needed="a .npy file", do=_COPY)
     return values
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from swin_deploy.device.engine_listing import EngineLayer, LayerTensor, read_listings
+from swin_deploy.errors import BadInput
 
 __all__ = ["TYPES", "Kernel", "KernelCensus", "counted", "kernels_of", "parse_census", "parse_inspector"]
 
@@ -61,8 +62,9 @@ class KernelCensus:
         reformats: Kernels that only copy, in another order or layout.
         casts: Kernels that only change a type (copying or not), a quantization alone included.
         shapes: Layers that compute shapes; they run on the host and launch nothing.
-        tf32_gemms: Those of `gemms` whose kernel says that it rounds FP32 to TF32.
+        tf32_gemms: Products and convolutions whose kernel says that it rounds FP32 to TF32.
         unfused: Softmaxes of the graph that stand outside a fused attention, by name.
+        attentions_by_type: `fused_attentions` by the type of what they read.
     """
 
     kernels: int
@@ -79,9 +81,20 @@ class KernelCensus:
     shapes: int = 0
     tf32_gemms: int = 0
     unfused: tuple[str, ...] = ()
+    attentions_by_type: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Refuse what a manifest that was changed may hold.
+
+        Raises:
+            BadInput: a count is none.
+        """
         object.__setattr__(self, "unfused", tuple(self.unfused))  # JSON has lists only
+        counts: list[Any] = []
+        for value in (getattr(self, entry.name) for entry in fields(self) if entry.name != "unfused"):
+            counts += value.values() if isinstance(value, Mapping) else [value]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise BadInput("a census of kernels whose counts are no counts", needed="whole numbers from 0 on")
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
@@ -133,9 +146,11 @@ def kernels_of(layers: Sequence[EngineLayer]) -> tuple[Kernel, ...]:
     """What each layer is.
 
     A product that a generated kernel computes (a product with one row, say) is told by the graph's node, which no
-    product kernel names then. The epilogue of a quantized product names its node too, but so does the product itself.
+    product kernel names then. The epilogue of a quantized product names its node too, but so does the product itself;
+    a node that several product kernels name makes none of them two products.
     """
     kinds = [_kind(layer) for layer in layers]
+    claims = Counter(name for layer, kind in zip(layers, kinds) if kind == "product" for name in _product_nodes(layer))
     named: set[str] = set()
     for layer, kind in zip(layers, kinds):
         if kind in ("product", "attention", "opaque"):
@@ -144,12 +159,14 @@ def kernels_of(layers: Sequence[EngineLayer]) -> tuple[Kernel, ...]:
     for layer, kind in zip(layers, kinds):
         products = 0
         if kind == "product":
-            products = max(1, len(_product_nodes(layer)))
+            products = max(1, sum(claims[name] == 1 for name in _product_nodes(layer)))
         elif kind in ("other", "reformat", "cast"):
             left = [name for name in _product_nodes(layer) if name not in named]
             named.update(left)
             products, kind = len(left), "product" if left else kind
-        kernels.append(Kernel(layer, kind, _type_read(layer), products))
+        # An attention's largest constant is its bias, which says nothing of the products.
+        kernel_type = (_narrowest(layer.inputs) or "unknown") if kind == "attention" else _type_read(layer)
+        kernels.append(Kernel(layer, kind, kernel_type, products))
     return tuple(kernels)
 
 
@@ -159,7 +176,8 @@ def counted(kernels: Sequence[Kernel]) -> KernelCensus:
     gemms, tf32 = Counter(dict.fromkeys(TYPES, 0)), 0
     for kernel in launched:
         gemms[kernel.type] += kernel.products
-        tf32 += kernel.products if "tf32" in kernel.layer.tactic else 0
+        if "tf32" in kernel.layer.tactic.lower():
+            tf32 += kernel.products or kernel.kind == "convolution"
     kinds = Counter(kernel.kind for kernel in kernels)
     attentions = [kernel for kernel in launched if kernel.kind == "attention"]
     fused = {name for kernel in attentions for name in kernel.layer.onnx}
@@ -186,13 +204,16 @@ def counted(kernels: Sequence[Kernel]) -> KernelCensus:
         shapes=kinds["shape"],
         tf32_gemms=tf32,
         unfused=unfused,
+        attentions_by_type=dict(Counter(kernel.type for kernel in attentions)),
     )
 
 
 def _kind(layer: EngineLayer) -> str:
     if layer.type in _SHAPES or layer.type in _NOTHING:
         return "shape" if layer.type in _SHAPES else "nothing"
-    if _ATTENTION.match(layer.name) or _ATTENTION.match(layer.tactic) or layer.type.lower() == "attention":
+    # A name with a slash is that of the graph's node, whatever its module is called.
+    fused = "/" not in layer.name and _ATTENTION.match(layer.name)
+    if fused or _ATTENTION.match(layer.tactic) or layer.type.lower() == "attention":
         return "attention"
     if layer.type == "Myelin" or "ForeignNode" in layer.name or not layer.type:
         return "opaque"

@@ -100,6 +100,8 @@ def _precision(
     convolutions = census.convolutions_by_type
     if convolutions:
         seen += f"; convolutions {_by_type(convolutions)}"
+    if census.attentions_by_type:
+        seen += f"; fused attentions {_by_type(census.attentions_by_type)}"
     hidden = census.opaque + census.gemms_by_type.get("unknown", 0)
     allowed = fp32_products or 0
     if not strongly_typed:
@@ -126,7 +128,9 @@ def _precision(
 
 def _too_wide(census: KernelCensus, precision: Precision, allowed: int) -> str | None:
     """Products in FP32 that nobody asked for, as the beginning of a sentence."""
-    wide = census.gemms_by_type.get("fp32", 0) + census.convolutions_by_type.get("fp32", 0)
+    # A fused attention holds two products.
+    attentions = 2 * census.attentions_by_type.get("fp32", 0)
+    wide = census.gemms_by_type.get("fp32", 0) + census.convolutions_by_type.get("fp32", 0) + attentions
     if precision is Precision.FP32 or wide <= allowed:
         return None
     but = f", {allowed} of them allowed" if allowed else ""
@@ -137,12 +141,13 @@ def _too_narrow(census: KernelCensus, precision: Precision) -> str | None:
     """Products below FP32 in an FP32 engine, which is built to be compared with."""
     if precision is not Precision.FP32:
         return None
-    counts = [*census.gemms_by_type.items(), *census.convolutions_by_type.items()]
+    attentions = [(kind, 2 * count) for kind, count in census.attentions_by_type.items()]
+    counts = [*census.gemms_by_type.items(), *census.convolutions_by_type.items(), *attentions]
     narrow = sum(count for kind, count in counts if kind not in ("fp32", "unknown"))
     if narrow:
         return f"{narrow} products or convolutions are computed below FP32, which was asked for"
     if census.tf32_gemms:
-        return f"{census.tf32_gemms} products round FP32 to TF32, which keeps 10 bits of the fraction"
+        return f"{census.tf32_gemms} products or convolutions round FP32 to TF32, which keeps 10 bits of the fraction"
     return None
 
 
@@ -166,6 +171,8 @@ def _attention(census: KernelCensus, attentions: int | None) -> AuditCheck:
         more = len(census.unfused) - _SHOWN
         names = ", ".join(census.unfused[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
         return AuditCheck("attention", "INFO", f"{seen}; taken apart: {names}")
+    if attentions == 0:
+        return AuditCheck("attention", "INFO", f"{fused} attentions are one kernel; the graph has none to fuse")
     if attentions is not None and fused >= attentions:
         return AuditCheck("attention", "PASS", seen)
     if census.opaque:

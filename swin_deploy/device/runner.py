@@ -4,9 +4,14 @@ It looks at the code in lib/ before any of it is imported, so it needs nothing b
 that the rest does not support.
 """
 
+import sys
+
+# Python looks beside a script first. Nothing there is checked yet, and a stray json.py or tensorrt.py would be taken.
+if __name__ == "__main__":
+    del sys.path[0]
+
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 LEAST_PYTHON = (3, 8)
@@ -30,7 +35,8 @@ def damaged(folder: Path) -> str:
         if found != wanted:
             return f"{name} has SHA-256 {found[:12]}..., bundle.json says {str(wanted)[:12]}..."
     for path in sorted((folder / "lib").rglob("*")):
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in named:
+        # A link to a folder counts: Python would import from it, though `rglob` does not look into it.
+        if (path.is_symlink() or not path.is_dir()) and path.relative_to(folder).as_posix() not in named:
             return f"{path.relative_to(folder).as_posix()} is not part of the bundle"
     return "" if named else "bundle.json names no code"
 
@@ -43,6 +49,8 @@ def say(text: str) -> None:
 def main() -> int:
     """Check lib/, then run it."""
     folder = Path(__file__).resolve().parent
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a file's name
     if sys.version_info < LEAST_PYTHON:
         say(f"this is Python {sys.version.split()[0]}. Needed: 3.8 or later.")
         return UNAVAILABLE

@@ -187,7 +187,9 @@ class _Lowering:
         return helper.make_node(node.op_type, [node.input[0]], list(node.output), node.name, axes=axes, keepdims=keep)
 
     def _axes(self, node: NodeProto) -> list[int]:
-        """The axes of a reduction."""
+        """The axes of a reduction; none given and `noop_with_empty_axes` is no reduction, which is not lowered."""
+        if any(a.name == "noop_with_empty_axes" and a.i for a in node.attribute):
+            raise _refused(f"{node.op_type} ({node.name}) has noop_with_empty_axes", self._importer)
         given: Mapping[str, Any] = {a.name: list(a.ints) for a in node.attribute if a.name == "axes"}
         if given:
             return list(given["axes"])

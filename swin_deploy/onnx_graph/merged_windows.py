@@ -19,6 +19,8 @@ __all__ = ["merged_windows"]
 _MOVES = frozenset(
     {"Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
+# And what may stand between the bias and the softmax: a scale or a mask.
+_SCALES = frozenset({"Add", "Clip", "Div", "Mul", "Sub", "Where"})
 
 
 def merged_windows(model: ModelProto) -> tuple[str, ...]:
@@ -61,7 +63,7 @@ class _Graph:
     def _added(self, name: str) -> Iterator[tuple[NodeProto, str]]:
         """The Adds of a constant on the way from a product to `name`."""
         node = self._makers.get(name)
-        while node is not None and node.op_type in ("Add", *_MOVES):
+        while node is not None and node.op_type in _SCALES | _MOVES:
             constants = [entry for entry in node.input if entry in self._constants]
             if node.op_type == "Add" and constants:
                 yield node, constants[0]
@@ -79,13 +81,13 @@ class _Graph:
             node = behind[0]
             if node.op_type == "MatMul" and channels is None:
                 channels = self._shapes.get(node.input[1], [0])[-1]  # the values, [B, nW*h, N, d]
-            elif node.op_type == "MatMul":
-                rows = self._rows(node.input[1])
+            elif node.op_type in ("MatMul", "Gemm"):
+                rows = self._rows(node.input[1], any(a.name == "transB" and a.i for a in node.attribute))
                 return rows // channels if rows and channels else None
             elif node.op_type not in _MOVES:
                 return None
 
-    def _rows(self, name: str) -> int | None:
+    def _rows(self, name: str, transposed: bool) -> int | None:
         """Input channels of the linear whose weight is `name`, or is made of it by Q and DQ."""
         while name not in self._constants:
             maker = self._makers.get(name)
@@ -93,4 +95,4 @@ class _Graph:
                 return None
             name = maker.input[0]
         shape = self._constants[name].dims
-        return int(shape[0]) if len(shape) == 2 else None
+        return int(shape[transposed]) if len(shape) == 2 else None

@@ -178,13 +178,22 @@ class QuantizedToggle:
 def _added(model: ModelProto, constants: dict[str, TensorProto], tensor: TensorProto) -> str:
     """The name of a constant of the float graph in `model`: its own, unless that stands for something else there."""
     name = tensor.name
-    while name in constants and constants[name].raw_data != tensor.raw_data:
+    while name in constants and not _same(constants[name], tensor):
         name += ".float"
     if name not in constants:
         constants[name] = model.graph.initializer.add()
         constants[name].CopyFrom(tensor)
         constants[name].name = name
     return name
+
+
+def _same(one: TensorProto, other: TensorProto) -> bool:
+    """Whether two constants hold the same; the bytes of one need not be in `raw_data`."""
+    from onnx import numpy_helper
+
+    if (one.data_type, list(one.dims)) != (other.data_type, list(other.dims)):
+        return False
+    return numpy_helper.to_array(one).tobytes() == numpy_helper.to_array(other).tobytes()
 
 
 def _read(model: ModelProto) -> list[NodeProto]:

@@ -18,6 +18,7 @@ from swin_deploy.report.latency_line import LatencyLine, line_of
 __all__ = ["SCHEMA_VERSION", "Finish", "FinishedEngine", "read_finish"]
 
 SCHEMA_VERSION = 1
+_NEEDED = "the finish.json that a bundle's runner.py left on the device"
 _NAMED_BY = ("name", "board", "gpu", "processor", "system")
 Json = Mapping[str, Any]
 
@@ -88,13 +89,15 @@ def read_finish(path: Path) -> Finish:
         BadInput: no such file, no JSON, of another kind or version, or without what it has to hold.
     """
     try:
-        return _finish(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
+        return _finish(path, json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
     except BadInput:
         raise
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} does not exist", needed=_NEEDED) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{path} cannot be read as a device's result: {type(error).__name__}: {error}",
-            needed="the finish.json that a bundle's runner.py left on the device",
+            needed=_NEEDED,
         ) from error
 
 
@@ -102,15 +105,17 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _finish(raw: Json) -> Finish:
+def _finish(path: Path, raw: Json) -> Finish:
     kind, version = raw.get("kind"), raw.get("schema_version")
-    if kind != "finish" or version != SCHEMA_VERSION:
-        raise BadInput(
-            f"a file of kind {kind!r} and schema version {version!r}", needed=f"'finish' and {SCHEMA_VERSION}"
-        )
+    if kind != "finish":
+        raise BadInput(f"{path} is no device's result", needed=_NEEDED)
+    if version != SCHEMA_VERSION:
+        raise BadInput(f"{path} has schema version {version!r}", needed=f"version {SCHEMA_VERSION}")
     if raw["status"] is None:
         raise BadInput(
-            "a finish that was interrupted, or still goes on", needed="a finished one", do="Run runner.py finish again"
+            f"the finish of {path} was interrupted, or still goes on",
+            needed="a finished one",
+            do="Run runner.py finish again",
         )
     device = _object(raw["device"])
     return Finish(

@@ -1,6 +1,9 @@
-"""Ceilings are measured for what is needed and can be; no time is asserted but by a script."""
+"""Ceilings are measured for what is needed and can be; no time is asserted."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -73,3 +76,11 @@ def test_a_product_that_pytorch_has_not_stays_unknown(
 
     monkeypatch.setattr(ceilings, "int8_product", missing)
     assert measured_ceilings("cpu", "here", ("int8",), 1).rates == {}
+
+
+def test_the_faster_layout_of_the_weights_is_the_ceiling(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scripted(call: Any, wait: object) -> float:
+        return 4.0 if isinstance(call, partial) and call.args[1].is_contiguous() else 0.5
+
+    monkeypatch.setattr(ceilings, "best_seconds", scripted)
+    assert measured_ceilings("cpu", "here", ("fp16",), 1).rates["fp16"] == 2 * 64**3 / 0.5

@@ -14,8 +14,8 @@ import pytest
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime_rounded import RoundedOnnxRuntime
 from swin_deploy.backends.tensorrt import TensorRTBackend
-from swin_deploy.bisect import mixture_judge
-from swin_deploy.bisect.mixture_judge import Executor, executor_of
+from swin_deploy.bisect import mixture_judge, search_run
+from swin_deploy.bisect.mixture_judge import Executor, MixtureJudge, executor_of
 from swin_deploy.bisect.search_run import Asked, bisect
 from swin_deploy.bisect.subject import chosen_name, open_subject
 from swin_deploy.bisect.trial import Metric
@@ -23,6 +23,7 @@ from swin_deploy.device.plan_sidecar import sidecar_path
 from swin_deploy.errors import BadInput, Unavailable, UsageFault
 from swin_deploy.manifest import Manifest, Row, read_manifest, write_manifest
 from swin_deploy.parity.gates import Verdict
+from swin_deploy.parity.measure import Measurement
 from swin_deploy.stages.base import Produced
 from swin_deploy.stages.build import Build
 from tests.bisect.planted_faults import loud_values, run_of
@@ -88,7 +89,7 @@ def test_a_changed_oracle_is_refused(v1: Chain, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="cannot be read as a manifest"):
+    with pytest.raises(BadInput, match="holds no manifest"):
         bisect(tmp_path, FINITE)
 
 
@@ -244,12 +245,42 @@ def test_the_command_to_build_again_names_the_plan_and_the_scales(v1: Chain, tmp
     )
 
 
+def test_a_plan_of_an_earlier_search_does_not_outlive_a_mixture_that_fails(
+    v1: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_of(v1, tmp_path)
+    asked = Asked("int8", need=60.0, images=4)
+    assert bisect(folder, asked).plan_file and (folder / "int8.bisected.plan").is_file()
+    right = MixtureJudge.measured
+
+    def wrong(self: MixtureJudge, path: Path) -> tuple[Measurement, float]:
+        return right(self, folder / "int8.onnx" if path.name == "int8.bisected.onnx" else path)
+
+    monkeypatch.setattr(MixtureJudge, "measured", wrong)
+    assert bisect(folder, replace(asked, resume=True)).status == 4
+    assert not (folder / "int8.bisected.plan").exists()
+
+
+def test_what_was_measured_on_another_gpu_is_measured_again(
+    v1: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_of(v1, tmp_path)
+    again = replace(FINITE, resume=True)
+    bisect(folder, FINITE)
+    assert bisect(folder, again).resumed == 2
+    monkeypatch.setattr(search_run, "machine", lambda: {"gpu": "another"})
+    assert bisect(folder, again).resumed == 0
+
+
 def test_the_command_to_build_an_fp16_mixture_again_names_its_blocks(v1: Chain, tmp_path: Path) -> None:
     folder = run_of(v1, tmp_path, fp32=[loud_values(1)])
     (folder / "recipe.toml").write_text("")
     result = bisect(folder, FINITE)
     assert result.found.blocks
     assert f"--fp32-blocks {','.join(result.found.blocks)} " in result.rebuild
+    manifest = read_manifest(folder)
+    write_manifest(replace(manifest, recipe={**manifest.recipe, "profile": ["strong", "trt86"]}), folder)
+    assert " --profile strong --fp32-blocks" in bisect(folder, replace(FINITE, resume=True)).rebuild
 
 
 def test_a_need_that_the_metric_does_not_have_is_refused(v1: Chain, tmp_path: Path) -> None:

@@ -140,6 +140,24 @@ def test_whatever_the_judge_says_the_set_is_enough_and_each_of_it_is_needed(
         assert len(high) == 1
 
 
+def test_where_raising_hurt_no_block_is_called_needed_and_every_smaller_set_is_tried() -> None:
+    """Beside all others `blocks.3` is needed, and beside three it is not."""
+    blocks, three = BLOCKS[:6], frozenset(BLOCKS[:3])
+    enough = {
+        three,
+        frozenset(BLOCKS[:4]),
+        frozenset(BLOCKS[:5]),
+        frozenset((*BLOCKS[:4], BLOCKS[5])),
+        frozenset(blocks),
+    }
+    judge = Counting(lambda high: GOOD if high in enough else BROKEN)
+    found = smallest_set(blocks, judge, FINITE)
+    assert (found.blocks, found.needed, found.smallest) == (BLOCKS[:3], (), True)
+    assert {frozenset(pair) for pair in combinations(blocks, 2)} <= set(judge.asked)
+    few = smallest_set(blocks, judge.judge, FINITE, exhaust=3)
+    assert (few.blocks, few.at_least, few.smallest) == (BLOCKS[:3], 2, False)
+
+
 def test_an_interrupted_search_asks_the_same_again_in_the_same_order() -> None:
     first, second = needing({"blocks.2", "blocks.5"}), needing({"blocks.2", "blocks.5"})
     assert smallest_set(BLOCKS, first, FINITE) == smallest_set(BLOCKS, second, FINITE)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import cli.main
+from swin_deploy.atomic import file_sha256
 from swin_deploy.device.plan_sidecar import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,8 @@ def test_every_graph_of_every_profile_is_proven_on_onnx_runtime(bundled: Bundled
     assert json.loads((folder / "finished/onnxruntime/finish.json").read_text()) == found
     assert not (folder / "finished/finish.json").exists(), "a proof on a CPU does not stand for the engines"
     assert finish(folder, "--backend", "onnxruntime", "--no-bench", "--require", "engine").returncode == 3
+    options = ("--backend", "onnxruntime", "--no-bench", "--precision", "fp16", "--require", "engine")
+    assert finish(folder, *options).returncode == 3, "every graph passed, and no engine ran"
 
 
 def test_tensorrt_for_rtx_parses_and_builds_every_graph_and_nothing_is_called_proven(bundled: Bundled) -> None:
@@ -93,6 +96,22 @@ def test_a_graph_that_is_not_the_one_the_oracle_answered_for_is_status_4(bundled
     assert run.returncode == 4, run.stderr
     (result,) = json.loads(run.stdout)["engines"]
     assert result["verdict"] == "FAIL"
+
+
+def test_a_graph_that_does_not_take_the_images_is_status_5(bundled: Bundled) -> None:
+    import onnx
+
+    pytest.importorskip("onnxruntime")
+    folder = bundled("rtx")
+    path = folder / "onnx/fp16.strong.onnx"
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value += 4
+    onnx.save(model, path)
+    raw: dict[str, Any] = json.loads((folder / "bundle.json").read_text())
+    raw["files"]["onnx/fp16.strong.onnx"] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    (folder / "bundle.json").write_text(json.dumps(raw))
+    run = finish(folder, "--backend", "onnxruntime", "--no-bench", "--precision", "fp16")
+    assert (run.returncode, "Traceback" in run.stderr) == (5, False), run.stderr
 
 
 @pytest.mark.slow

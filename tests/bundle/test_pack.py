@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,22 @@ def test_a_graph_that_failed_in_the_run_is_refused(v1: Chain, tmp_path: Path) ->
         pack(folder, tmp_path / "x.tar", PackOptions("rtx"), lambda text: None)
 
 
+def test_a_graph_made_of_one_that_failed_is_refused(v1: Chain, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", v1, ("fp32", "fp16", "int8-qdq", "int8"))
+    manifest = read_manifest(folder)
+    failed = Row("graph", "onnxruntime", "int8", Verdict.FAIL)
+    steps = tuple(
+        replace(step, rows=(failed,) if step.artifact == "int8-qdq" else (), parent="int8-qdq")
+        if step.artifact.startswith("int8")
+        else step
+        for step in manifest.steps
+    )
+    steps = tuple(replace(step, parent="fp32") if step.artifact == "int8-qdq" else step for step in steps)
+    write_manifest(replace(manifest, steps=steps), folder)
+    with pytest.raises(BadInput, match=r"int8\.qdq\.onnx .* failed its gate"):
+        pack(folder, tmp_path / "x.tar", PackOptions("rtx", precisions=("int8",)), lambda text: None)
+
+
 def test_a_run_that_is_not_finished_is_refused(v1: Chain, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", v1, ("fp32", "fp16"), status=None)
     with pytest.raises(BadInput, match="not finished"):
@@ -214,3 +231,13 @@ def test_a_step_without_a_file_is_no_precision_of_the_run(run: Path) -> None:
     from swin_deploy.bundle.targets import TARGETS
 
     assert Precision.FP8 not in graphs.asked_precisions(manifest, TARGETS["thor"], ())
+
+
+def test_blocks_that_stay_in_fp32_are_in_no_profile_whose_precision_is_a_flag(v1: Chain, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", v1, ("fp32", "fp16"))
+    manifest = read_manifest(run)
+    write_manifest(replace(manifest, recipe={**manifest.recipe, "fp32_blocks": ["blocks.0"]}), run)
+    bundle = pack(run, tmp_path / "x.tar", PackOptions("orin", precisions=("fp16",)), lambda text: None)
+    assert [engine.name for engine in bundle.engines] == ["fp16"]
+    with pytest.raises(UsageFault, match="from the graph's types"):
+        pack(run, tmp_path / "y.tar", PackOptions("xavier", precisions=("fp16",)), lambda text: None)

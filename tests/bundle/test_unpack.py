@@ -95,3 +95,41 @@ def test_an_archive_without_bundle_json_is_status_5(tmp_path: Path) -> None:
         made.addfile(tarfile.TarInfo("folder/file"), io.BytesIO())
     with pytest.raises(BadInput, match=r"no bundle\.json"):
         unpacked(tmp_path / "x.tar", tmp_path / "into")
+
+
+def test_a_sparse_file_is_refused_before_its_size_is_taken(archive: Path, tmp_path: Path) -> None:
+    size = str(1 << 40)
+    bad = rewritten(
+        archive, tmp_path / "bad.tar", name="tiny_v1-rtx/huge",
+        pax_headers={"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0",
+                     "GNU.sparse.size": size, "GNU.sparse.name": "tiny_v1-rtx/huge"},
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="sparse file"):
+        unpacked(bad, tmp_path / "into")
+
+
+def test_a_name_with_control_characters_is_refused(archive: Path, tmp_path: Path) -> None:
+    bad = rewritten(archive, tmp_path / "bad.tar", name="x", pax_headers={"path": "tiny_v1-rtx/a\0b"})
+    with pytest.raises(BadInput):
+        unpacked(bad, tmp_path / "into")
+
+
+def test_an_interrupted_call_can_be_repeated(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin_deploy.bundle import unpack
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(unpack, "read_bundle", interrupted)
+        unpacked(archive, tmp_path / "into")
+    assert not list((tmp_path / "into").iterdir())
+    assert unpacked(archive, tmp_path / "into").is_dir()
+
+
+def test_a_runner_that_was_cut_short_is_not_run(archive: Path, tmp_path: Path) -> None:
+    from cli.main import status_of
+
+    folder = unpacked(archive, tmp_path)
+    (folder / "runner.py").write_text("")
+    assert status_of(["finish", str(folder), "--no-bench"]) == 5

@@ -152,7 +152,8 @@ def test_the_exit_status_of_several_is_the_worst_and_none_is_left_out(
     def run(plan: Any, recipe: Any, target: str, evaluation: Any, folder: Path, **_: Any) -> Manifest:
         folders.append(folder.name)
         folder.mkdir(parents=True)
-        return Manifest(recipe.__dict__, target, {}, {"file": "tiny"}, evaluation.to_json(), (), next(statuses), "done")
+        checkpoint = {"file": "tiny", "sha256": "0"}
+        return Manifest(recipe.__dict__, target, {}, checkpoint, evaluation.to_json(), (), next(statuses), "done")
 
     monkeypatch.setattr(pipeline, "run", run)
     sizes = ["--image-size", "16", "--image-size", "32", "--image-size", "16x32"]

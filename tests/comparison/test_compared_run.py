@@ -25,8 +25,12 @@ def test_runs_are_called_by_as_much_of_their_path_as_tells_them_apart(tmp_path: 
 
 def test_one_run_is_no_comparison(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
-    for folders in ([], [tmp_path / "a"], [tmp_path / "a", tmp_path / "b" / ".." / "a"]):
-        with pytest.raises(UsageFault):
+    for folders, seen in (
+        ([], "no run to compare"),
+        ([tmp_path / "a"], "one run to compare"),
+        ([tmp_path / "a", tmp_path / "b" / ".." / "a"], "named twice"),
+    ):
+        with pytest.raises(UsageFault, match=seen):
             open_runs(folders)
 
 

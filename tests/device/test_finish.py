@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from board import BATCHES, PROFILES, Board, rehash, write_bundle
 
+from swin_deploy.atomic import file_sha256
 from swin_deploy.device import finish as finish_module
 from swin_deploy.device.finish import FinishOptions, finish
 from swin_deploy.errors import EnvironmentFault, UsageFault
@@ -401,3 +402,83 @@ def test_an_unknown_backend_or_precision_is_refused_at_once() -> None:
         FinishOptions(backend="keras")
     with pytest.raises(UsageFault):
         FinishOptions(precisions=("fp17",))
+
+
+def test_an_earlier_conclusion_is_gone_as_soon_as_a_call_starts(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    pytest.importorskip("onnxruntime")
+    stale = bundle / "finished/onnxruntime/finish.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text('{"status": 0}')
+    monkeypatch.setattr(finish_module, "_finished", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finish(bundle, FinishOptions(backend="onnxruntime"), lambda text: None)
+    assert json.loads(stale.read_text())["status"] is None
+
+
+def test_an_exchanged_plan_of_the_same_graph_is_built_again(bundle: Path, tmp_path: Path) -> None:
+    board = Board.make(tmp_path / "site", VERSION)
+    assert board.run(bundle, *QUICK).returncode == 0
+    plan, sidecar = bundle / "finished/fp16.plan", bundle / "finished/fp16.plan.json"
+    plan.write_bytes(plan.read_bytes() + b"another precision's")
+    facts = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**facts, "plan_sha256": file_sha256(plan)}))
+    assert board.run(bundle, *QUICK).returncode == 0
+    assert report(bundle)["engines"][0]["build"]["reused"] is False
+
+
+def test_an_engine_of_another_graph_is_not_timed_as_the_bundles(bundle: Path, tmp_path: Path) -> None:
+    board = Board.make(tmp_path / "site", VERSION)
+    assert board.run(bundle, *QUICK).returncode == 0
+    flip(bundle / "model.onnx")
+    rehash(bundle)
+    run = board.run(bundle, "bench")
+    assert (run.returncode, "was built from another graph" in run.stderr) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("limits", "build_seconds"), "soon"),
+        (("limits", "workspace_mib"), -1),
+        (("engines", 0, "gates", "engine", "sqnr_db"), float("-inf")),
+        (("engines", 0, "gates", "engine", "agreement"), float("nan")),
+        (("engines", 0, "gates", "engine", "sqnr_db"), "50"),
+        (("model", "task"), "poetry"),
+        (("packages",), ["keras"]),
+        (("packages",), []),
+    ],
+)
+def test_a_value_that_no_bundle_has_is_status_5(
+    place: tuple[Any, ...], value: Any, bundle: Path, tmp_path: Path
+) -> None:
+    raw = json.loads((bundle / "bundle.json").read_text())
+    holder = raw
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    (bundle / "bundle.json").write_text(json.dumps(raw))
+    run = Board.make(tmp_path / "site", VERSION).run(bundle, *QUICK)
+    assert (run.returncode, "Traceback" in run.stderr) == (5, False), run.stderr
+
+
+def test_a_fixture_without_rows_is_status_5(bundle: Path, tmp_path: Path) -> None:
+    np.save(bundle / "fixtures/images.npy", np.float32(1))
+    rehash(bundle)
+    run = Board.make(tmp_path / "site", VERSION).run(bundle, *QUICK)
+    assert (run.returncode, "is no single array" in run.stderr) == (5, True), run.stderr
+
+
+def test_a_refusal_of_the_system_is_a_sentence_and_status_6(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device", "/tmp/job.json")
+
+    monkeypatch.setattr(finish_module, "finish", full)
+    assert finish_module.main(["finish"], bundle) == 6
+    assert "No space left on device" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from swin_deploy.device.kernel_census import KernelCensus, parse_census, parse_inspector
+from swin_deploy.errors import BadInput
 
 HERE = Path(__file__).parent
 
@@ -170,3 +171,34 @@ def test_tf32_shows_in_the_name_of_the_kernel() -> None:
 def test_a_census_goes_through_json_unchanged() -> None:
     census = census_of(layer("kgen", "Half", name="__myl_ExpSum_myl0_2", onnx="blocks.1.attn/Softmax"))
     assert KernelCensus(**json.loads(json.dumps(census.facts()))) == census
+
+
+def test_a_node_that_two_kernels_name_makes_no_product_more() -> None:
+    """The second takes the epilogue of the first along, and its name."""
+    census = census_of(
+        layer("gemm", "Int8", weights="Int8", onnx="fc1/MatMul"),
+        layer("gemm", "Int8", weights="Int8", onnx="fc1/MatMul fc1/Add fc2/MatMul"),
+    )
+    assert (census.gemms, census.int8_gemms) == (2, 2)
+
+
+@pytest.mark.parametrize(("reads", "kind"), [("Half", "fp16"), ("Float", "fp32")])
+def test_a_fused_attention_has_the_type_that_it_reads_whatever_its_bias_is(reads: str, kind: str) -> None:
+    assert census_of(layer("kgen", reads, name="_gemm_mha_v2_myl0_4", weights="Float")).attentions_by_type == {kind: 1}
+
+
+@pytest.mark.parametrize("name", ["mha_1.fc/MatMul_myl0_1", "mha_out/MatMul", "fmha_v2_x/MatMul_myl0_2"])
+def test_no_name_of_a_users_module_makes_an_attention_of_a_product(name: str) -> None:
+    census = census_of(layer("gemm", "Float", name=name, weights="Float", onnx=name))
+    assert (census.fused_attentions, census.gemms_by_type["fp32"]) == (0, 1)
+
+
+def test_a_convolution_in_tf32_shows_too() -> None:
+    line = layer("correlation", "Float").replace("TacticName: ", "TacticName: sm80_xmma_fprop_implicit_gemm_TF32f32")
+    assert census_of(line).tf32_gemms == 1
+
+
+@pytest.mark.parametrize("spoiled", [{"kernels": "8"}, {"gemms": -1}, {"gemms_by_type": {"fp16": 1.5}}])
+def test_counts_that_are_none_are_refused(spoiled: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="no counts"):
+        KernelCensus(**{**census_of(layer("gemm", "Half")).facts(), **spoiled})

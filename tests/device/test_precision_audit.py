@@ -135,3 +135,20 @@ def test_an_attention_that_is_not_fused_is_named_and_fails_nothing(
 def test_the_summary_says_that_hidden_kernels_make_a_lower_bound() -> None:
     assert summary(census({"fp16": 52}), 12).startswith("108 kernels; products: 52 FP16; attentions fused: 12 of 12")
     assert summary(census({}, opaque=1)).startswith("at least 108 kernels; products: none")
+
+
+def test_fused_attentions_are_held_to_the_precision_too() -> None:
+    wide, half = ({"attentions_by_type": {kind: 12}} for kind in ("fp32", "fp16"))
+    check = precision_of(census({"fp16": 52}, **wide), "fp16", linears=52, fp32_products=0)
+    assert (check.verdict, "24 products" in check.detail) == ("FAIL", True)
+    assert precision_of(census({"fp16": 52}, **half), "fp16", linears=52).verdict == "PASS"
+    assert precision_of(census({"fp32": 52}, **half), "fp32", linears=52).verdict == "FAIL"
+    # The graph keeps one attention in FP32: both its products.
+    kept = census({"fp16": 48, "fp32": 4}, attentions_by_type={"fp16": 11, "fp32": 1})
+    assert precision_of(kept, "fp16", linears=48, fp32_products=6).verdict == "PASS"
+    assert precision_of(kept, "fp16", linears=48, fp32_products=5).verdict == "FAIL"
+
+
+def test_a_network_without_attention_has_none_that_was_seen_to_be_fused() -> None:
+    check = audited(census({"fp16": 9}, fused_attentions=0, opaque=1), Precision.FP16, attentions=0)[1]
+    assert (check.verdict, "has none" in check.detail) == ("INFO", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,40 @@ def test_code_runs_with_a_numpy_that_has_no_typing_module_as_jetpack_5_brings_it
     site.write_text("import sys\nsys.modules['numpy.typing'] = None\n" + site.read_text())
     found = board.run(bundle, "finish")
     assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("name", ["hashlib.py", "argparse.py", "tensorrt.py"])
+def test_a_file_beside_the_runner_is_never_imported(name: str, bundle: Path, tmp_path: Path) -> None:
+    (bundle / name).write_text("raise SystemExit('I RAN')\n")
+    site = Board.make(tmp_path / "site", "10.3.0")
+    found = site.run(bundle, "finish", "--no-bench")
+    assert (found.returncode, "I RAN" in found.stderr) == (0, False)
+
+
+def test_the_build_does_not_import_from_the_working_folder(tmp_path: Path) -> None:
+    from swin_deploy.device.build_in_child import _START
+
+    (tmp_path / "json.py").write_text("raise SystemExit('I RAN')\n")
+    command = [sys.executable, "-S", "-c", _START]  # without a job it ends at once
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ("I RAN" in found.stderr, "IndexError" in found.stderr) == (False, True)
+
+
+def test_a_linked_folder_of_code_is_status_5(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil/__init__.py").write_text("print('I RAN')")
+    (bundle / "lib/argparse").symlink_to(tmp_path / "evil")
+    found = run(bundle, tmp_path)
+    assert (found.returncode, "lib/argparse is not part of the bundle" in found.stderr) == (5, True)
+    assert "I RAN" not in found.stdout
+
+
+def test_a_terminal_that_cannot_show_a_name_is_no_failure(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = json.loads((bundle / "bundle.json").read_text())
+    raw["fixtures"]["source"] = "4 images of \u5199\u771f.tar"
+    (bundle / "bundle.json").write_text(json.dumps(raw))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    found = Board.make(tmp_path / "site", "10.3.0").run(bundle, "finish", "--no-bench")
+    assert (found.returncode, "\\u5199" in found.stdout) == (0, True), found.stderr

@@ -168,12 +168,13 @@ def test_a_resize_that_an_older_opset_has_no_words_for_is_refused(
     ("model", "named"),
     [
         (parsed("y = ReduceMin(x, axes)", "<int64[1] axes = {1}>"), "ReduceMin"),  # axes as an input came with 18
+        (parsed("y = ReduceMean <noop_with_empty_axes = 1> (x, axes)", "<int64[0] axes = {}>"), "noop_with_empty_axes"),
         (parsed("y = Mish(x)"), "Mish"),  # a new operator of 18
         (parsed("y = ReduceMean(x, x)"), "ReduceMean"),  # axes that are no constant
         (parsed("y = elsewhere.Gelu(x)", domain="elsewhere"), "elsewhere.Gelu"),
         (parsed("a, y = Split <num_outputs = 2> (x)"), "num_outputs"),  # an attribute of 18
     ],
-    ids=["changed", "new", "computed-axes", "foreign-domain", "new-attribute"],
+    ids=["changed", "no-op", "new", "computed-axes", "foreign-domain", "new-attribute"],
 )
 @BOTH
 def test_what_an_older_opset_does_not_have_is_refused_by_name(

@@ -64,20 +64,23 @@ def test_no_graph_of_ours_has_it(chain: Chain, name: str) -> None:
     assert merged_windows(chain.model(name)) == ()
 
 
-def small(constant: tuple[int, ...], scores: str) -> ModelProto:
+def small(constant: tuple[int, ...], scores: str, before: str = "", after: str = "") -> ModelProto:
     """Scores plus a constant, softmax, values of 8 channels, and a linear that takes 16: two heads."""
-    model = parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["" : 20]>
-        g (float[{scores}] s, float[{scores[:-1]}8] v) => (float[N, M, 16] y) <int64[3] shape = {{-1, 16, 16}}> {{
+    gemm = "Gemm" in after  # which takes two axes, and may take its weight transposed
+    shape = (24, 16) if "transB" in after else (16, 24)
+    axes, rows, written = (2, "-1, 16", "N, M") if gemm else (3, "-1, 16, 16", "N, M, L")
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[{scores}] s, float[{scores[:-1]}8] v) => (float[{written}] y)
+        <int64[{axes}] shape = {{{rows}}}, float half = {{0.5}}, bool seen = {{1}}> {{
             a = Add(s, c)
             p = Softmax(a)
             x = MatMul(p, v)
             r = Reshape(x, shape)
             y = MatMul(r, w)
         }}"""
-    )
-    for name, shape in (("c", constant), ("w", (16, 16))):
-        model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    model = parser.parse_model(text.replace(before, after) if before else text)
+    for name, dims in (("c", constant), ("w", shape)):
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(dims, np.float32), name))
     return model
 
 
@@ -95,3 +98,16 @@ def test_the_form_is_told_by_the_constant_and_the_axes_of_the_scores(
     constant: tuple[int, ...], scores: str, found: int
 ) -> None:
     assert len(merged_windows(small(constant, scores))) == found
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("p = Softmax(a)", "b = Mul(a, half) p = Softmax(b)"),  # scaled behind the bias
+        ("p = Softmax(a)", "b = Where(seen, a, half) p = Softmax(b)"),  # masked
+        ("y = MatMul(r, w)", "y = Gemm(r, w)"),
+        ("y = MatMul(r, w)", "y = Gemm <transB = 1> (r, w)"),
+    ],
+)
+def test_a_scale_a_mask_and_a_gemm_do_not_hide_it(before: str, after: str) -> None:
+    assert len(merged_windows(small((1, 8, 4, 4), "N, 8, 4, 4", before, after))) == 1

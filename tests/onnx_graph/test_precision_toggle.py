@@ -205,10 +205,14 @@ def test_a_norm_in_another_block_is_raised_with_the_product_that_it_was_moved_fo
     assert raised.graph.node == floats.graph.node
 
 
-def test_a_constant_of_the_same_name_with_other_values_is_kept_apart(v1: Chain) -> None:
+@pytest.mark.parametrize("raw", [True, False], ids=["bytes", "numbers"])
+def test_a_constant_of_the_same_name_with_other_values_is_kept_apart(v1: Chain, raw: bool) -> None:
     floats, quantized = v1.model("simplified"), v1.model("qdq")
-    shared = next(tensor for tensor in quantized.graph.initializer if tensor.name == "blocks.1.attn.constant")
-    shared.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(shared) + np.float32(1), shared.name))
+    for model, more in ((floats, 0), (quantized, 1)):
+        shared = next(tensor for tensor in model.graph.initializer if tensor.name == "blocks.1.attn.constant")
+        values = numpy_helper.to_array(shared) + np.float32(more)
+        content = values.tobytes() if raw else values.ravel()
+        shared.CopyFrom(helper.make_tensor(shared.name, shared.data_type, values.shape, content, raw=raw))
     toggle = QuantizedToggle(floats, quantized)
     whole = toggle.raised(QUANTIZED)
     np.testing.assert_array_equal(logits(whole), logits(floats))

@@ -106,6 +106,14 @@ def test_what_the_device_program_writes_can_be_read(tmp_path: Path) -> None:
     assert skipped.reason == "no GPU" and stopped.reason.startswith("a damaged graph")
 
 
+def test_a_file_that_is_not_there_or_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.json does not exist\. Needed: the finish\.json"):
+        read_finish(tmp_path / "none.json")
+    path = written(tmp_path, broken(kind="bench"))
+    with pytest.raises(BadInput, match=f"{path} is no device's result"):
+        read_finish(path)
+
+
 def test_a_finish_that_still_goes_on_is_refused_and_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="still goes on"):
         read_finish(written(tmp_path, broken(status=None)))

@@ -14,7 +14,14 @@ _FOLDER = Path(__file__).parent
 def rendered(page: Page) -> str:
     """The file's text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
+
+    def commands(text: str) -> Markup:
+        """The text with what stands between backticks as code."""
+        parts = str(escape(text)).split("`")
+        if len(parts) % 2 == 0:  # one backtick without its fellow is only a character
+            return Markup("`".join(parts))
+        return Markup("".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts)))
 
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -24,5 +31,6 @@ def rendered(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["commands"] = commands
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(page=page, style=Markup(style))

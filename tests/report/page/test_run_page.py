@@ -13,6 +13,8 @@ import pytest
 from swin_deploy.manifest import Manifest
 from swin_deploy.parity.gates import Verdict
 from swin_deploy.report.finish_file import Finish, read_finish
+from swin_deploy.report.page.document import Note, Page
+from swin_deploy.report.page.render import rendered
 from swin_deploy.report.page.run_page import run_page
 from tests.report.example_run import LOST, backbone_run, example_run, restoration_run
 from tests.report.full_run import full_run, write_finish
@@ -283,3 +285,10 @@ def test_the_same_run_gives_the_same_page() -> None:
 def test_an_unfinished_run_is_called_so() -> None:
     page = run_page(replace(example_run(), status=None, verdict="not finished"))
     assert "NOT FINISHED" in page.split("<nav")[0] and "badge pass" not in page.split("<nav")[0]
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_of_a_note_is_markup() -> None:
+    page = Page("t", "t", (), (Note("run `a <b>` or <i>`"),), ())
+    text = rendered(page)
+    assert "run `a &lt;b&gt;` or &lt;i&gt;`" in text  # three backticks: no pairs
+    assert "run <code>a &lt;b&gt;</code> or &lt;i&gt;" in rendered(replace(page, lead=(Note("run `a <b>` or <i>"),)))
