@@ -30,12 +30,12 @@ def unpacked(archive: Path, into: Path) -> Path:
         UsageFault: another bundle, or something else, stands in the place.
         EnvironmentFault: the disk refuses.
     """
+    if not archive.is_file():
+        raise BadInput(f"{archive} does not exist", needed="a file of swin-deploy bundle, or its unpacked folder")
     try:
         with tarfile.open(archive, "r:") as opened:
             return _unpacked(opened, archive, into)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        if isinstance(error, OSError) and archive.is_file():
-            raise
+    except (tarfile.TarError, EOFError) as error:
         raise BadInput(
             f"{archive} cannot be read as an archive: {error}", needed="a file of swin-deploy bundle"
         ) from error

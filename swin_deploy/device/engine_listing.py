@@ -127,7 +127,10 @@ def read_listing(path: Path) -> tuple[tuple[EngineLayer, ...], ...]:
     if _LAYER.match(text.rpartition("\n")[2]):
         # What is missing behind it may be what is wrong, and what is left would be judged as if it were all.
         raise BadInput(f"{path} ends in the middle of a layer", needed=needed, do="Save the whole of it")
-    found = read_listings(text)
+    try:
+        found = read_listings(text)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error.seen}", needed=error.needed) from error
     if not found:
         raise BadInput(
             f"{path} lists no layers of an engine", needed=needed, do="Build with --verbose, and audit that log"

@@ -114,6 +114,7 @@ def finish(folder: Path, options: FinishOptions, say: Say) -> FinishResult:
         result = _timed(result, tool, fixtures, made, say)
     result = replace(result, seconds=time.perf_counter() - started, complete=True)
     write_report(result, out)
+    say(f"written: {out}/finish.md, finish.json" + (" and the engines" if any(e.file for e in result.engines) else ""))
     return result
 
 

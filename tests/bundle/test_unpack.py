@@ -133,3 +133,8 @@ def test_a_runner_that_was_cut_short_is_not_run(archive: Path, tmp_path: Path) -
     folder = unpacked(archive, tmp_path)
     (folder / "runner.py").write_text("")
     assert status_of(["finish", str(folder), "--no-bench"]) == 5
+
+
+def test_an_archive_that_is_not_there_is_said_not_to_be(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.tar does not exist"):
+        unpacked(tmp_path / "none.tar", tmp_path)

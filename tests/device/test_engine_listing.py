@@ -134,3 +134,10 @@ def test_a_file_without_layers_is_refused_with_what_is_needed(tmp_path: Path, co
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         read_listing(tmp_path / "log")
+
+
+def test_a_json_of_another_kind_is_named_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text('{"steps": []}')
+    with pytest.raises(BadInput, match=r"manifest\.json: the engine inspector's JSON"):
+        read_listing(path)
