@@ -78,8 +78,13 @@ class Finish:
 
     @property
     def name(self) -> str:
-        """The device in a word or two."""
-        return _name(self.device)
+        """The device in a word or two, and that no engine ran there if none did."""
+        return _name(self.device) + ("" if self.engine_built else ", ONNX Runtime")
+
+    @property
+    def engine_built(self) -> bool:
+        """Whether engines were finished, and not a bundle's graphs proven on a CPU."""
+        return bool(self.tool.get("package") != "onnxruntime")
 
 
 def read_finish(path: Path) -> Finish:

@@ -21,6 +21,8 @@ def latency_lines(manifest: Manifest, finishes: Sequence[Finish] = ()) -> tuple[
         device = str(machine.get("processor", "an unnamed processor")) if "no " in gpu.lower() else gpu
         found += [line_of(device, raw) for raw in manifest.speed["lines"]]
     for finish in finishes:
+        if not finish.engine_built:
+            continue  # times of graphs on a CPU say nothing of the engines whose names they bear
         found += [line for engine in finish.engines for line in engine.latency]
     return tuple(found)
 

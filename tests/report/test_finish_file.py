@@ -10,6 +10,8 @@ import pytest
 
 from swin_deploy.errors import BadInput
 from swin_deploy.report.finish_file import read_finish
+from swin_deploy.report.measured_times import latency_lines
+from tests.report.example_run import example_run
 from tests.report.full_run import finish_json, write_finish
 
 
@@ -117,3 +119,10 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_refused_by_name(tmp_path
 def test_a_finish_that_still_goes_on_is_refused_and_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="still goes on"):
         read_finish(written(tmp_path, broken(status=None)))
+
+
+def test_a_proof_on_a_cpu_is_no_device_that_was_timed(tmp_path: Path) -> None:
+    proof = read_finish(written(tmp_path, broken(tool={"package": "onnxruntime", "version": "1.32.0"})))
+    assert proof.name == "Imagined Orin, ONNX Runtime"
+    engine = read_finish(write_finish(tmp_path / "engine.json"))
+    assert latency_lines(example_run(), [engine]) and not latency_lines(example_run(), [proof])
