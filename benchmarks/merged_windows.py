@@ -109,9 +109,9 @@ def _profile() -> tuple[str, str | None]:
 @click.command(help=__doc__.split("\n")[0])
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", default="swin_t", show_default=True, type=click.Choice(sorted(ZOO)), help="Architecture.")
+@torch.no_grad()
 def main(out: Path, model: str) -> None:
     """Write both graphs, and execute them where TensorRT 8 is."""
-    torch.set_grad_enabled(False)
     out.mkdir(parents=True, exist_ok=True)
     spec, (profile, reason) = ZOO[model].spec, _profile()
     images = np.random.default_rng(0).standard_normal((_BATCHES[-1], spec.channels, *spec.image_size), np.float32)

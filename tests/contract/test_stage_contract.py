@@ -18,8 +18,8 @@ from tests.chain import Chain
 
 NAMES = [
     "loaded", "deployment", "half.fp16", "half.bf16", "compiled", "exported", "simplified", "slimmed", "fp16", "bf16",
-    "lowered", "qdq", "int8", "lowered.qdq", "qdq.fp8", "fp8", "captured", "captured.deployment",
-    "captured.compiled", "captured.exported",
+    "lowered", "lowered85", "qdq", "int8", "lowered.qdq", "lowered85.qdq", "qdq.fp8", "fp8", "captured",
+    "captured.deployment", "captured.compiled", "captured.exported",
 ]  # fmt: skip
 SUFFIXES = {
     Format.CHECKPOINT: ".safetensors",

@@ -110,7 +110,7 @@ def test_images_without_labels_cannot_keep_a_drop(v1: Chain, solved: Solved, tmp
 
 def test_a_file_that_is_no_log_is_left_alone(v1: Chain, solved: Solved, tmp_path: Path) -> None:
     (tmp_path / "int8.search.jsonl").write_text("mine")
-    with pytest.raises(BadData, match="is no log of judged plans"):
+    with pytest.raises(BadData, match="is no log of plans judged"):
         found(v1, solved, tmp_path)
     assert (tmp_path / "int8.search.jsonl").read_text() == "mine"
 
