@@ -6,6 +6,7 @@ Its CPU provider computes FP16 graphs in FP32, so a run of an FP16 graph proves 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["OnnxRuntime", "OnnxRuntimeSession", "literal_session", "outputs_of", "tensors_of"]
+__all__ = ["OnnxRuntime", "OnnxRuntimeSession", "literal_session", "load_faults", "outputs_of", "tensors_of"]
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,18 @@ def _load(path: Path, *, literal: bool, threads: int | None) -> onnxruntime.Infe
 
     from swin_deploy.onnx_graph.widen import holds_bf16, widened
 
-    try:
+    with load_faults(path):
         model = onnx.load(path)
         if holds_bf16(model):
             return inference_session(widened(model).SerializeToString(), literal=literal, threads=threads)
         return inference_session(str(path), literal=literal, threads=threads)
+
+
+@contextmanager
+def load_faults(path: Path) -> Iterator[None]:
+    """Turn a failure to read `path`, or to make a session of it, into a `BadInput`."""
+    try:
+        yield
     except Exception as error:  # protobuf's DecodeError and ONNX Runtime's C++ exceptions share no base class
         raise BadInput(
             f"{path} cannot be loaded by ONNX Runtime: {str(error).splitlines()[0]}",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_deploy.artifact import Artifact, Format
-from swin_deploy.backends.onnxruntime import OnnxRuntimeSession, literal_session
-from swin_deploy.errors import BadInput, Unavailable
+from swin_deploy.artifact import Artifact
+from swin_deploy.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSession, literal_session, load_faults
+from swin_deploy.errors import Unavailable
 
 __all__ = ["RoundedOnnxRuntime"]
 
@@ -26,9 +26,7 @@ class RoundedOnnxRuntime:
 
     def unavailable(self, artifact: Artifact) -> str | None:
         """See `Backend.unavailable`."""
-        if artifact.format is not Format.ONNX:
-            return f"ONNX Runtime does not open {artifact.format.value} files"
-        return None
+        return OnnxRuntime().unavailable(artifact)
 
     def open(self, artifact: Artifact) -> OnnxRuntimeSession:
         """See `Backend.open`."""
@@ -39,10 +37,5 @@ class RoundedOnnxRuntime:
         reason = self.unavailable(artifact)
         if reason:
             raise Unavailable(reason)
-        try:
+        with load_faults(artifact.path):
             return literal_session(rounded(onnx.load(artifact.path)))
-        except Exception as error:  # protobuf's, ONNX's and ONNX Runtime's exceptions share no base class
-            raise BadInput(
-                f"{artifact.path} cannot be loaded by ONNX Runtime: {str(error).splitlines()[0]}",
-                needed="a complete ONNX file of operators that its CPU provider has",
-            ) from error
