@@ -22,7 +22,7 @@ from swin_deploy.device.tensorrt_versions import import_flavor, package_unavaila
 from swin_deploy.errors import Unavailable, UsageFault
 from swin_deploy.onnx_graph.profiles import LOWERED
 from swin_deploy.parity.evaluation import EvaluationSet
-from swin_deploy.parity.gates import GateName
+from swin_deploy.parity.gates import GATE_OF_ENGINE, GATE_OF_GRAPH, GATE_OF_NUMERICS, GateName
 from swin_deploy.quantization.calibration import Calibration
 from swin_deploy.quantization.find_plan import Search
 from swin_deploy.quantization.solve import Settings
@@ -52,15 +52,6 @@ Size = tuple[int, int]
 HALF_IMAGES = 256
 
 _FIRST_FP8 = 8.9
-_GATE_OF_GRAPH = {
-    Precision.FP32: GateName.FP32,
-    Precision.FP16: GateName.FP16_GRAPH,
-    Precision.BF16: GateName.BF16,
-    Precision.INT8: GateName.INT8,
-    Precision.FP8: GateName.FP8,
-}
-_GATE_OF_ENGINE = {**_GATE_OF_GRAPH, Precision.FP16: GateName.FP16_ENGINE}
-_GATE_OF_TORCH = {**_GATE_OF_GRAPH, Precision.FP16: GateName.FP16_NUMERICS}
 
 
 @dataclass(frozen=True)
@@ -232,23 +223,23 @@ def _both_forms(recipe: Recipe, target: str, own_size: Size | None) -> list[Step
 def default_view(artifact: Artifact) -> View:
     """How `validate` and `bench` execute an artifact on its own, and which gate judges it."""
     precision = artifact.precision
-    captured = None if artifact.name == ORACLE else _GATE_OF_TORCH[precision]
+    captured = None if artifact.name == ORACLE else GATE_OF_NUMERICS[precision]
     slow = precision in (Precision.FP16, Precision.BF16) and cuda_memory.unavailable() is not None
     return {
         Format.CHECKPOINT: View("oracle", TorchEager(), None),
         Format.CAPTURED: View("oracle" if artifact.name == ORACLE else "eager", TorchEager(), captured),
-        Format.DEPLOYMENT: View("eager", TorchEager(), _GATE_OF_TORCH[precision], HALF_IMAGES if slow else None),
-        Format.AOTINDUCTOR: View("package", AotInductor(), _GATE_OF_TORCH[precision]),
-        Format.ONNX: View("graph", OnnxRuntime(literal=precision.quantized), _GATE_OF_GRAPH[precision]),
-        Format.RTX_PLAN: View("engine", TensorRTBackend("tensorrt_rtx"), _GATE_OF_ENGINE[precision]),
-        Format.TENSORRT_PLAN: View("engine", TensorRTBackend("tensorrt"), _GATE_OF_ENGINE[precision]),
-        Format.TORCH_TENSORRT_PLAN: View("engine", TorchTensorRTBackend(), _GATE_OF_ENGINE[precision]),
+        Format.DEPLOYMENT: View("eager", TorchEager(), GATE_OF_NUMERICS[precision], HALF_IMAGES if slow else None),
+        Format.AOTINDUCTOR: View("package", AotInductor(), GATE_OF_NUMERICS[precision]),
+        Format.ONNX: View("graph", OnnxRuntime(literal=precision.quantized), GATE_OF_GRAPH[precision]),
+        Format.RTX_PLAN: View("engine", TensorRTBackend("tensorrt_rtx"), GATE_OF_ENGINE[precision]),
+        Format.TENSORRT_PLAN: View("engine", TensorRTBackend("tensorrt"), GATE_OF_ENGINE[precision]),
+        Format.TORCH_TENSORRT_PLAN: View("engine", TorchTensorRTBackend(), GATE_OF_ENGINE[precision]),
     }[artifact.format]
 
 
 def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx: bool) -> list[Step]:
     name = precision.value
-    graph = View("graph", OnnxRuntime(), _GATE_OF_GRAPH[precision])
+    graph = View("graph", OnnxRuntime(), GATE_OF_GRAPH[precision])
     typed = Step(name, f"{name}.onnx", Cast(precision, recipe.fp32_blocks), "fp32", (graph,))
     if recipe.model or recipe.fp32_blocks:
         # A network of one's own minds its types itself in PyTorch, and a mixture has no form there: half precision
@@ -258,7 +249,7 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
                 f"--{name} with {'--model' if recipe.model else '--fp32-blocks'} and --target {target}",
                 needed="a target that goes through ONNX: rtx, tensorrt or onnxruntime",
             )
-        numerics = View("numerics", RoundedOnnxRuntime(), _GATE_OF_TORCH[precision], HALF_IMAGES)
+        numerics = View("numerics", RoundedOnnxRuntime(), GATE_OF_NUMERICS[precision], HALF_IMAGES)
         return [replace(typed, views=(graph, numerics))]
     gpu = cuda_memory.unavailable() is None
     limit = None if gpu else HALF_IMAGES
@@ -269,7 +260,7 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
             f"deployment.{name}.safetensors",
             Half(precision),
             "deployment",
-            (View("numerics", TorchEager(), _GATE_OF_TORCH[precision], limit),),
+            (View("numerics", TorchEager(), GATE_OF_NUMERICS[precision], limit),),
         )
     ]
     if recipe.compile and (gpu or target == "torch"):
@@ -282,7 +273,7 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
 
 
 def _quantized_chain(recipe: Recipe, precision: Precision, profiles: set[str], data: QuantizationData) -> list[Step]:
-    name, gate = precision.value, _GATE_OF_GRAPH[precision]
+    name, gate = precision.value, GATE_OF_GRAPH[precision]
     search = None
     if recipe.search:
         assert data.selection is not None
@@ -322,7 +313,7 @@ def _lowered_steps(precision: Precision, parent: str, profiles: set[str], views:
 
 def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> list[Step]:
     """The engine at the end of a chain, for the targets that have one."""
-    name, gate = f"{precision.value}-engine", _GATE_OF_ENGINE[precision]
+    name, gate = f"{precision.value}-engine", GATE_OF_ENGINE[precision]
     source = precision.value
     stage: Stage
     backend: Backend
@@ -357,5 +348,5 @@ def _capable(sm: tuple[str, ...], precision: Precision) -> tuple[str, ...]:
 
 
 def _compiled(name: str, file: str, parent: str, precision: Precision, largest: int, limit: int | None = None) -> Step:
-    views = (View("package", AotInductor(), _GATE_OF_TORCH[precision], limit),)
+    views = (View("package", AotInductor(), GATE_OF_NUMERICS[precision], limit),)
     return Step(name, file, Compile(precision, largest), parent, views, optional=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from swin_deploy.artifact import Artifact, Precision
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.manifest import Manifest
-from swin_deploy.parity.gates import GateName, Verdict
+from swin_deploy.parity.gates import GATE_OF_NUMERICS, GateName, Verdict
 from swin_deploy.validation import artifact_of
 
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ __all__ = ["SUBJECTS", "Subject", "Toggle", "chosen_name", "open_subject"]
 
 SUBJECTS = ("fp16", "bf16", "int8", "int8-qdq", "fp8", "fp8-qdq")
 """Artifacts that can be searched in. The graphs `-qdq` are FP32 beside their Q/DQ, the typed ones FP16."""
-
-# The gate of a graph whose every operator rounds, or of an engine.
-_GATES = {
-    Precision.FP16: GateName.FP16_NUMERICS,
-    Precision.BF16: GateName.BF16,
-    Precision.INT8: GateName.INT8,
-    Precision.FP8: GateName.FP8,
-}
 
 
 class Toggle(Protocol):
@@ -71,7 +63,7 @@ class Subject:
     @property
     def gate(self) -> GateName:
         """The row of the gate table whose thresholds hold where none are given."""
-        return _GATES[self.precision]
+        return GATE_OF_NUMERICS[self.precision]
 
     @property
     def stem(self) -> str:

@@ -15,7 +15,7 @@ from swin_deploy.device.fixture_replay import Fixtures, replay
 from swin_deploy.device.tensorrt_versions import ApiTraits
 from swin_deploy.errors import BadInput, GateFailed, UsageFault
 from swin_deploy.manifest import Manifest, StepRecord
-from swin_deploy.parity.gates import GATES, Gate, GateName
+from swin_deploy.parity.gates import GATE_OF_ENGINE, GATE_OF_GRAPH, GATES, Gate
 from swin_deploy.validation import artifact_of
 
 if TYPE_CHECKING:
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["PackedGraph", "asked_precisions", "check_graph", "make_graphs"]
 
 _DEFAULTS = (Precision.FP16, Precision.BF16, Precision.INT8, Precision.FP8)
-_GATE_OF_ENGINE = {
-    Precision.FP32: GateName.FP32,
-    Precision.FP16: GateName.FP16_ENGINE,
-    Precision.BF16: GateName.BF16,
-    Precision.INT8: GateName.INT8,
-    Precision.FP8: GateName.FP8,
-}
-_GATE_OF_GRAPH = {**_GATE_OF_ENGINE, Precision.FP16: GateName.FP16_GRAPH}
 # Times the largest tensor: TensorRT for RTX 1.6 reported an activation memory of 2.2 to 2.7 times, at batch 32, for
 # Swin-T in FP16, Swin V2-T in FP32 and the demo model in FP16 and INT8.
 _LIVE_TENSORS = 3
@@ -139,8 +131,8 @@ def _graph(
         profile=row.profile,
         file=f"onnx/{typed.value}.{row.profile}.onnx",
         model=model,
-        engine_gate=GATES[_GATE_OF_ENGINE[precision]],
-        graph_gate=GATES[_GATE_OF_GRAPH[typed]],
+        engine_gate=GATES[GATE_OF_ENGINE[precision]],
+        graph_gate=GATES[GATE_OF_GRAPH[typed]],
         asked=asked_products(model, precision, by_flags=by_flags).facts(),
         activation_mib=_activation_mib(model, int(manifest.recipe["batch"][2])),
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from swin_deploy.artifact import Precision
 from swin_deploy.device.closeness import PICTURE_SHARE, Closeness, Judgement, Verdict, judge_closeness, worst
 from swin_deploy.device.distances import EXACT_DB, Distance
 from swin_deploy.parity.paired_drop import PairedDrop
@@ -19,6 +20,9 @@ from swin_deploy.quantization.measure import QuantizationMeasure
 __all__ = [
     "FIT",
     "GATES",
+    "GATE_OF_ENGINE",
+    "GATE_OF_GRAPH",
+    "GATE_OF_NUMERICS",
     "PICTURE_SHARE",
     "TASK_IMAGES",
     "TASK_PAIRS",
@@ -114,6 +118,21 @@ GATES: Mapping[GateName, Gate] = MappingProxyType(
         GateName.FP8: Gate(sqnr_db=25.0, dense_db=25.0, agreement=0.90, psnr_y_db=40.0, task=True, fit=FIT),
     }
 )
+
+# The gate of each precision: as a graph whose operators may compute in FP32, as arithmetic that rounds, as an engine.
+GATE_OF_GRAPH: Mapping[Precision, GateName] = MappingProxyType(
+    {
+        Precision.FP32: GateName.FP32,
+        Precision.FP16: GateName.FP16_GRAPH,
+        Precision.BF16: GateName.BF16,
+        Precision.INT8: GateName.INT8,
+        Precision.FP8: GateName.FP8,
+    }
+)
+GATE_OF_NUMERICS: Mapping[Precision, GateName] = MappingProxyType(
+    {**GATE_OF_GRAPH, Precision.FP16: GateName.FP16_NUMERICS}
+)
+GATE_OF_ENGINE: Mapping[Precision, GateName] = MappingProxyType({**GATE_OF_GRAPH, Precision.FP16: GateName.FP16_ENGINE})
 
 
 def judge(
