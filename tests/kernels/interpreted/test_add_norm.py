@@ -1,0 +1,53 @@
+"""`add_norm` against its twin, in Triton's interpreter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from swin_deploy.kernels.add_norm import add_norm, candidates
+from swin_deploy.kernels.interpreted_run import InterpretedRun
+from swin_deploy.kernels.launch import Launch
+from swin_deploy.kernels.twins import TwinOperators
+
+TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+
+
+def inputs(rows: int, channels: int, dtype: torch.dtype, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    random = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(rows, channels, generator=random).to(dtype) for _ in range(2))
+    return x, y, *(torch.randn(channels, generator=random) for _ in range(2))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("seed", range(10))
+def test_it_agrees_with_its_twin(seed: int, dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    rows, channels = (int(torch.randint(1, top, (1,), generator=draw)) for top in (70, 300))
+    given = inputs(rows, channels, dtype, seed)
+    tiles = candidates(channels)[seed % 3].numbers()
+    found = add_norm(InterpretedRun(), *given, eps=1e-5, tiles=tiles)
+    torch.testing.assert_close(
+        found, TwinOperators().add_norm(*given, eps=1e-5), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+    )
+
+
+def test_values_that_are_not_finite_stay_in_their_row() -> None:
+    x, y, weight, bias = inputs(40, 24, torch.float32)
+    y[3, 5], x[20, 7] = float("nan"), float("inf")
+    found = add_norm(InterpretedRun(), x, y, weight, bias, eps=1e-5)
+    assert found[3].isnan().all() and found[20, 7].isinf()
+    found[20, 7] = 0
+    assert found[torch.arange(40) != 3].isfinite().all()
+
+
+class Shorter(InterpretedRun):
+    """Leaves the last program out."""
+
+    def launch(self, launch: Launch) -> None:
+        grid = (launch.grid[0] - 1, 1, 1)
+        super().launch(Launch(launch.kernel, grid, launch.arguments, launch.constants, launch.warps, launch.stages))
+
+
+def test_an_output_that_no_program_writes_is_seen() -> None:
+    assert add_norm(Shorter(), *inputs(40, 24, torch.float16), eps=1e-5).isnan().any()
