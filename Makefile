@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-constraints
-EXTRAS := rtx,torch-tensorrt,oracles,dev,report
+EXTRAS := rtx,torch-tensorrt,oracles,dev,report,kernels
 CODE := calib cli swin_deploy
 
 .PHONY: setup demo test test-all lint format clean
@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(RUN)/swin-deploy build examples/cifar10/swin_v1_cifar10.safetensors --fp16 --int8 --calib-data examples/cifar10/calib.tar.xz --eval-data examples/cifar10/eval.tar.xz --out demo-run
 
+# Two at a time, which a machine with two cores and 16 GB holds; the tests of a file share what they made.
 test: setup
-	@$(RUN)/python -m pytest -m "not gpu and not slow"
+	@$(RUN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow"
 
 test-all: setup
 	@$(RUN)/python -m pytest

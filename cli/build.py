@@ -37,6 +37,11 @@ _PATH = click.Path(path_type=str)
     help="With torch.compile and AOTInductor, or without: they take longest on a small machine.",
 )
 @click.option(
+    "--fused/--no-fused",
+    default=True,
+    help="With the fused form, of kernels of our own: judged, and on a GPU compiled; or without.",
+)
+@click.option(
     "--target",
     default="auto",
     show_default=True,

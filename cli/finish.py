@@ -17,10 +17,10 @@ __all__ = ["command"]
 @click.option("--precision", metavar="fp16,int8", help="These engines only.")
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "tensorrt", "tensorrt_rtx", "onnxruntime"]),
+    type=click.Choice(["auto", "tensorrt", "tensorrt_rtx", "kernels", "onnxruntime"]),
     default="auto",
     show_default=True,
-    help="What builds and runs; onnxruntime proves the bundle on a CPU.",
+    help="What builds and runs; kernels: the kernel programs alone; onnxruntime proves the bundle on a CPU.",
 )
 @click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Scratch memory of the kernels.")
 @click.option("--memory-limit", type=click.IntRange(1), metavar="MIB", help="Memory for trying kernels.")

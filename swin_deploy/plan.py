@@ -16,6 +16,7 @@ from swin_deploy.backends.onnxruntime_rounded import RoundedOnnxRuntime
 from swin_deploy.backends.tensorrt import TensorRTBackend
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
+from swin_deploy.backends.torch_fused import TorchFused
 from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
 from swin_deploy.device import cuda_memory
 from swin_deploy.device.tensorrt_versions import import_flavor, package_unavailable
@@ -169,7 +170,7 @@ def make_plan(
         )
     steps = _both_forms(recipe, target, own_size)
     if recipe.compile:
-        steps.append(_compiled("compiled", "deployment.pt2", "deployment", Precision.FP32, largest))
+        steps.append(_compiled(recipe, "compiled", "deployment.pt2", "deployment", Precision.FP32))
     halves = [p for p, wanted in ((Precision.FP16, recipe.fp16), (Precision.BF16, recipe.bf16)) if wanted]
     through_onnx = target in ("rtx", "tensorrt", "onnxruntime")
     if through_onnx:
@@ -214,6 +215,7 @@ def _both_forms(recipe: Recipe, target: str, own_size: Size | None) -> list[Step
     views: tuple[View, ...] = (View("eager", TorchEager(), GateName.FP32),)
     if recipe.compile:
         views = (*views, View("torch.compile", TorchCompile(), GateName.FP32))
+    views += _fused(recipe, GateName.FP32)
     return [
         Step(ORACLE, oracle, load, "checkpoint", (View("oracle", TorchEager(), None),)),
         Step("deployment", folded, fold, ORACLE, views),
@@ -252,7 +254,7 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
         numerics = View("numerics", RoundedOnnxRuntime(), GATE_OF_NUMERICS[precision], HALF_IMAGES)
         return [replace(typed, views=(graph, numerics))]
     gpu = cuda_memory.unavailable() is None
-    limit = None if gpu else HALF_IMAGES
+    limit, gate = None if gpu else HALF_IMAGES, GATE_OF_NUMERICS[precision]
     weights = f"deployment-{name}"
     steps = [
         Step(
@@ -260,13 +262,11 @@ def _half_chain(recipe: Recipe, target: str, precision: Precision, through_onnx:
             f"deployment.{name}.safetensors",
             Half(precision),
             "deployment",
-            (View("numerics", TorchEager(), GATE_OF_NUMERICS[precision], limit),),
+            (View("numerics", TorchEager(), gate, limit), *_fused(recipe, gate, limit)),
         )
     ]
     if recipe.compile and (gpu or target == "torch"):
-        steps.append(
-            _compiled(f"compiled-{name}", f"deployment.{name}.pt2", weights, precision, recipe.batch[2], limit)
-        )
+        steps.append(_compiled(recipe, f"compiled-{name}", f"deployment.{name}.pt2", weights, precision, limit))
     if through_onnx:
         steps.append(typed)
     return steps
@@ -347,6 +347,16 @@ def _capable(sm: tuple[str, ...], precision: Precision) -> tuple[str, ...]:
     return capable
 
 
-def _compiled(name: str, file: str, parent: str, precision: Precision, largest: int, limit: int | None = None) -> Step:
+def _fused(recipe: Recipe, gate: GateName, limit: int | None = None) -> tuple[View, ...]:
+    """The row of the fused form; an attention of one's own has none."""
+    if not recipe.fused or recipe.model or recipe.attention:
+        return ()
+    return (View("fused", TorchFused(), gate, limit),)
+
+
+def _compiled(
+    recipe: Recipe, name: str, file: str, parent: str, precision: Precision, limit: int | None = None
+) -> Step:
     views = (View("package", AotInductor(), GATE_OF_NUMERICS[precision], limit),)
-    return Step(name, file, Compile(precision, largest), parent, views, optional=True)
+    stage = Compile(precision, recipe.batch[2], recipe.fused)
+    return Step(name, file, stage, parent, views, optional=True)

@@ -58,6 +58,7 @@ class Recipe:
         eval_data: Evaluation images; synthetic ones without.
         eval_images: Use at most so many of them, balanced over the classes; 0 for all.
         compile: Also compile with torch.compile and AOTInductor, which takes longest of all on a small machine.
+        fused: Also judge the fused form, and compile it where there is a GPU.
         target: One of `TARGETS`.
         sm: Compute capabilities to build RTX plans for.
         batch: Smallest, usual and largest batch of one profile.
@@ -106,6 +107,7 @@ class Recipe:
     eval_data: str | None = None
     eval_images: int = 0
     compile: bool = True
+    fused: bool = True
     target: str = "auto"
     sm: tuple[str, ...] = ("8.6", "8.9", "12.0")
     batch: tuple[int, int, int] = (1, 8, 32)

@@ -16,6 +16,7 @@ __all__ = [
     "exact_fp32",
     "export_onnx",
     "export_program",
+    "fp8_product",
     "int8_product",
     "load_package",
     "out_of_memory",
@@ -119,6 +120,19 @@ def int8_product(left: Tensor, right: Tensor) -> Tensor:
     import torch
 
     return torch._int_mm(left, right)
+
+
+def fp8_product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply matrices in FP8, the right one transposed in memory, into FP16, with a scale of 1.
+
+    Raises:
+        RuntimeError: this device or build has no such product.
+        AttributeError: this version has none.
+    """
+    import torch
+
+    one = torch.ones((), device=left.device)
+    return torch._scaled_mm(left, right, scale_a=one, scale_b=one, out_dtype=torch.float16, use_fast_accum=True)
 
 
 def quiet_inductor() -> None:

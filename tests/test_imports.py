@@ -24,7 +24,7 @@ HEAVY = RUNTIMES | {
 NEEDS_TORCH = ("swin_deploy.model.", "swin_deploy.kernels.")  # modules that define torch.nn modules
 
 IMPORT_WITHOUT = """
-import importlib, json, sys, traceback
+import importlib, importlib.util, json, sys, traceback
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -33,6 +33,9 @@ class Refuse:
 
 blocked, modules = set(json.loads(sys.argv[1])), json.loads(sys.argv[2])
 sys.meta_path.insert(0, Refuse())
+asked = importlib.util.find_spec
+# Who only asks is told that it is not there: torch's compiler asks for what it would not look into.
+importlib.util.find_spec = lambda name, *of: None if name.partition(".")[0] in blocked else asked(name, *of)
 failures = {}
 for module in modules:
     try:

@@ -164,7 +164,7 @@ def test_nothing_is_pinned_that_set_up_does_not_install() -> None:
 
 def test_the_extras_are_the_documented_ones() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"dev", "oracles", "report", "rtx", "tensorrt", "torch-tensorrt"}
+    assert set(extras) == {"dev", "kernels", "oracles", "report", "rtx", "tensorrt", "torch-tensorrt"}
     core = {Requirement(text).name for text in PROJECT["project"]["dependencies"]}
     assert not core & {"timm", "transformers", "torchvision", "tensorrt", "tensorrt-rtx"}
 

@@ -46,6 +46,26 @@ def test_each_precision_makes_a_chain_of_its_own() -> None:
     assert "fp32.rtx.plan" not in made
 
 
+def test_the_fused_form_is_judged_beside_each_deployment_form_and_asked_of_the_compiler() -> None:
+    halves = Recipe("a", fp16=True, bf16=True)
+    gates = {
+        "deployment": GateName.FP32,
+        "deployment-fp16": GateName.FP16_NUMERICS,
+        "deployment-bf16": GateName.BF16,
+    }
+    plan = {step.artifact: step for step in make_plan(halves, "torch", None)}
+    for artifact, gate in gates.items():
+        assert [view.gate for view in plan[artifact].views if view.label == "fused"] == [gate]
+        assert plan[artifact].views[0].label != "fused"  # a child is compared with PyTorch's own arithmetic
+    compiled = [step for step in plan.values() if step.stage.name == "compile"]
+    assert [step.stage.fused for step in compiled] == [True] * 3  # type: ignore[attr-defined]
+    for without in (replace(halves, fused=False), replace(halves, attention="linformer")):
+        steps = make_plan(without, "torch", None)
+        assert not any(view.label == "fused" for step in steps for view in step.views)
+    left = [step.stage for step in make_plan(replace(halves, fused=False), "torch", None)]
+    assert [stage.fused for stage in left if stage.name == "compile"] == [False] * 3  # type: ignore[attr-defined]
+
+
 def test_each_older_profile_is_lowered_from_the_simplified_graph_and_judged() -> None:
     plan = {step.artifact: step for step in make_plan(Recipe("a", profile=PROFILES), "onnxruntime", None)}
     for profile in LOWERED:

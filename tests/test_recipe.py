@@ -34,6 +34,7 @@ FULL = Recipe(
     eval_data="/data/evaluation.npz",
     eval_images=2000,
     compile=False,
+    fused=False,
     target="rtx",
     sm=("8.9",),
     batch=(2, 4, 16),

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from swin_deploy.checkpoint.dialect import Layout
@@ -214,6 +213,8 @@ def main() -> int:
 
 
 def _build(name: str, entry: Entry, out: Path, target: str, *, with_compile: bool) -> None:
+    from safetensors.torch import save_file
+
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{name}.safetensors"
     save_file(checkpoint_of(entry), checkpoint)

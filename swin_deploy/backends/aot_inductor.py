@@ -10,7 +10,7 @@ from swin_deploy.backends.torch_compile import no_cpp_compiler
 from swin_deploy.backends.torch_session import TorchSession, torch_device
 from swin_deploy.errors import BadInput, Unavailable
 
-__all__ = ["AotInductor", "compile_deployment"]
+__all__ = ["AotInductor", "CompiledFor", "compile_deployment"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,27 @@ class AotInductor:
             ) from error
 
 
-def compile_deployment(deployment: Artifact, out: Path, largest_batch: int) -> str:
-    """Compile a deployment form or a captured network for this machine's device.
+@dataclass(frozen=True)
+class CompiledFor:
+    """What a package was compiled from, and for what.
 
-    Returns:
-        The device kind, `cpu` or `cuda`.
+    Attributes:
+        device: The device kind, `cpu` or `cuda`.
+        unfused: Why it is of the network as it is, empty where it is of its fused form.
+    """
+
+    device: str
+    unfused: str
+
+
+def compile_deployment(deployment: Artifact, out: Path, largest_batch: int, *, fused: bool = True) -> CompiledFor:
+    """Compile a deployment form or a captured network for this machine's device; on a GPU the fused form of it.
+
+    Args:
+        deployment: What to compile.
+        out: The package.
+        largest_batch: Upper end of the batch axis.
+        fused: Whether the fused form is wanted where there is one.
 
     Raises:
         Unavailable: no C++ compiler.
@@ -61,10 +77,16 @@ def compile_deployment(deployment: Artifact, out: Path, largest_batch: int) -> s
     reason = no_cpp_compiler()
     if reason:
         raise Unavailable(reason)
-    from swin_deploy.model.network import open_network
+    from swin_deploy.model.network import fused_network, open_network, without_fused_form
     from swin_deploy.torch_versions import compile_package
 
     device = torch_device()
     network = open_network(deployment, device)
+    unfused = "" if fused else "as asked"
+    if device == "cpu":
+        unfused = "its kernels are for GPUs"
+    unfused = unfused or without_fused_form(network) or ""
+    if not unfused:
+        network = fused_network(network)
     compile_package(network.program(largest_batch), out, network.outputs)
-    return device
+    return CompiledFor(device, unfused)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swin_deploy.backends.base import Outputs
-from swin_deploy.device.tensorrt_session import PhaseTimes
+from swin_deploy.device.phase_times import PhaseTimes
 from swin_deploy.errors import EnvironmentFault
 from swin_deploy.torch_versions import exact_fp32, out_of_memory
 

@@ -35,11 +35,21 @@ def board_readme(bundle: Bundle, target: Target) -> str:
         f"| {engine.name} | {engine.precision.value} | {engine.profile} | `{engine.onnx}` |"
         for engine in bundle.engines
     )
+    engines += "".join(
+        f"\n| {program.name} | {program.precision.value} | {program.profile} | `{program.folder}/` |"
+        for program in bundle.programs
+    )
     image = "x".join(str(side) for side in bundle.model["image"])
     served = (
         "\n`model_repository/` is a Triton model repository: `finish` puts each plan that passed into it. "
         "`model_repository_onnx/` serves the same models through ONNX Runtime, at once.\n"
         if target.name == "triton"
+        else ""
+    )
+    kernels = (
+        "\n`kernels/` has the network in kernels that are compiled already, which need the NVIDIA driver alone: "
+        "`python3 runner.py finish --backend kernels` proves and times them without TensorRT.\n"
+        if bundle.programs
         else ""
     )
     batches = f"{bundle.batches[0]} to {bundle.batches[2]}"
@@ -63,7 +73,7 @@ finished engines again; `python3 runner.py finish --help` shows the options.
 | engine | precision | profile | graph |
 |---|---|---|---|
 {engines}
-{served}
+{served}{kernels}
 {_STATUSES}
 Too little memory for a build: close the desktop (`sudo systemctl isolate multi-user.target`), add swap, or lower
 `--workspace` and `--memory-limit` (MiB). Clocks: `sudo nvpmodel -m 0 && sudo jetson_clocks` before timing on a Jetson.

@@ -20,9 +20,10 @@ from swin_deploy.bundle.board_readme import board_readme
 from swin_deploy.bundle.closure import import_closure
 from swin_deploy.bundle.fixtures import Packed, pack_fixtures
 from swin_deploy.bundle.graphs import PackedGraph, asked_precisions, check_graph, make_graphs
+from swin_deploy.bundle.kernel_programs import pack_programs
 from swin_deploy.bundle.targets import TARGETS, Target, releases_of
 from swin_deploy.bundle.triton_repository import ONNX_REPOSITORY, PLAN_REPOSITORY, TritonModel, write_model
-from swin_deploy.device.bundle_file import BUNDLE_FILE, Bundle, BundleEngine, FileFacts
+from swin_deploy.device.bundle_file import BUNDLE_FILE, Bundle, BundleEngine, BundleProgram, FileFacts
 from swin_deploy.errors import BadInput, UsageFault
 from swin_deploy.manifest import FILE_NAME, Manifest, read_manifest
 
@@ -44,12 +45,14 @@ class PackOptions:
         tensorrt: A TensorRT version of the target, or `None` for all that it has.
         precisions: Names of precisions; empty for all of the run that the target has.
         data: Images for the fixtures in place of the run's own.
+        kernels: Whether the toolkit's own kernels are compiled for the target and packed too.
     """
 
     target: str
     tensorrt: str | None = None
     precisions: tuple[str, ...] = ()
     data: str | None = None
+    kernels: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown target."""
@@ -88,16 +91,22 @@ def pack(folder: Path, out: Path, options: PackOptions, say: Say) -> Bundle:
     graphs = make_graphs(folder, manifest, precisions, releases)
     with tempfile.TemporaryDirectory(prefix="swin-deploy-bundle-") as scratch:
         place = Path(scratch)
-        bundle = _fill(place, manifest, target, packed, graphs, say)
+        bundle = _fill(place, folder if options.kernels else None, manifest, target, packed, graphs, say)
         write_text(place / BUNDLE_FILE, json.dumps(bundle.facts(), indent=1, allow_nan=False) + "\n")
         _archive(place, out, f"{bundle.name}-{target.name}")
     return bundle
 
 
 def _fill(
-    place: Path, manifest: Manifest, target: Target, packed: Packed, graphs: tuple[PackedGraph, ...], say: Say
+    place: Path,
+    fused_from: Path | None,
+    manifest: Manifest,
+    target: Target,
+    packed: Packed,
+    graphs: tuple[PackedGraph, ...],
+    say: Say,
 ) -> Bundle:
-    """Write every file of the bundle but `bundle.json`."""
+    """Write every file of the bundle but `bundle.json`; kernel programs only of the run `fused_from`."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(str(manifest.checkpoint["file"])).stem).strip("_") or "model"
     batches = tuple(int(size) for size in manifest.recipe["batch"])
     assert len(batches) == 3
@@ -140,6 +149,10 @@ def _fill(
                 triton=triton,
             )
         )
+    programs: tuple[BundleProgram, ...] = ()
+    if fused_from is not None:
+        precisions = tuple(dict.fromkeys(graph.precision for graph in graphs))
+        programs = pack_programs(place, fused_from, manifest, target, precisions, fixtures, say)
     _copy_code(place)
     write_text(place / "preprocessing.json", json.dumps(manifest.evaluation["preprocess"], indent=1) + "\n")
     write_text(place / FILE_NAME, json.dumps(manifest.to_json(), indent=1, allow_nan=False) + "\n")
@@ -159,6 +172,7 @@ def _fill(
         limits=target.limits,
         files=_files(place),
         made_by=f"swin-deploy {swin_deploy.__version__}",
+        programs=programs,
     )
     write_text(place / "README.md", board_readme(bundle, target))
     return replace(bundle, files=_files(place))

@@ -24,6 +24,8 @@ class Target:
         releases: Package and version of each TensorRT that is found there, the preferred one first; the version table
             has what each reads.
         lacks: Precisions that its GPUs do not have.
+        architectures: Compute capabilities of its GPUs, for kernels that are compiled ahead of time; empty where
+            Triton's compiler has no code for them.
         limits: What a build may take. A board whose GPU shares 8 GB with everything else is the smallest of `orin` and
             `xavier`; the numbers leave it room and have not been tuned on one.
     """
@@ -32,6 +34,7 @@ class Target:
     devices: str
     releases: tuple[tuple[str, str], ...]
     lacks: tuple[Precision, ...]
+    architectures: tuple[str, ...]
     limits: Limits
 
     @property
@@ -56,12 +59,27 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
                 "Jetson Orin",
                 (("tensorrt", "10.3"), ("tensorrt", "11.4"), ("tensorrt", "8.6"), ("tensorrt", "8.5")),
                 (Precision.FP8,),
+                ("8.7",),
                 _BOARD,
             ),
-            Target("xavier", "Jetson Xavier", (("tensorrt", "8.5"),), (Precision.BF16, Precision.FP8), _BOARD),
-            Target("thor", "Jetson Thor", (("tensorrt", "10.13"), ("tensorrt", "11.4")), (), _LARGE_BOARD),
-            Target("rtx", "GeForce and RTX", (("tensorrt_rtx", "1.6"), ("tensorrt", "11.0")), (), _DESKTOP),
-            Target("triton", "Triton Inference Server", (("tensorrt", "10.13"), ("tensorrt", "11.0")), (), _DESKTOP),
+            Target("xavier", "Jetson Xavier", (("tensorrt", "8.5"),), (Precision.BF16, Precision.FP8), (), _BOARD),
+            Target("thor", "Jetson Thor", (("tensorrt", "10.13"), ("tensorrt", "11.4")), (), ("11.0",), _LARGE_BOARD),
+            Target(
+                "rtx",
+                "GeForce and RTX",
+                (("tensorrt_rtx", "1.6"), ("tensorrt", "11.0")),
+                (),
+                ("8.6", "8.9", "12.0"),
+                _DESKTOP,
+            ),
+            Target(
+                "triton",
+                "Triton Inference Server",
+                (("tensorrt", "10.13"), ("tensorrt", "11.0")),
+                (),
+                ("8.0", "8.6", "8.9", "9.0", "10.0", "12.0"),
+                _DESKTOP,
+            ),
         )
     }
 )

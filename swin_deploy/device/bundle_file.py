@@ -17,9 +17,21 @@ from typing import Any
 from swin_deploy.artifact import Precision
 from swin_deploy.atomic import file_sha256
 from swin_deploy.device.closeness import Closeness
+from swin_deploy.device.inner_names import plain_name, refuse_outside
+from swin_deploy.device.kernel_program import PROGRAM_FILE
 from swin_deploy.errors import BadInput, ExplainedError
 
-__all__ = ["BUNDLE_FILE", "KIND", "SCHEMA_VERSION", "Bundle", "BundleEngine", "FileFacts", "Limits", "read_bundle"]
+__all__ = [
+    "BUNDLE_FILE",
+    "KIND",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "BundleEngine",
+    "BundleProgram",
+    "FileFacts",
+    "Limits",
+    "read_bundle",
+]
 
 BUNDLE_FILE = "bundle.json"
 KIND = "swin-deploy-bundle"
@@ -107,7 +119,7 @@ class BundleEngine:
     def from_facts(cls, raw: Mapping[str, Any]) -> BundleEngine:
         """Read `facts` back."""
         return cls(
-            name=_plain_name(raw["name"]),
+            name=plain_name(raw["name"], source=BUNDLE_FILE),
             precision=Precision(raw["precision"]),
             profile=str(raw["profile"]),
             onnx=str(raw["onnx"]),
@@ -117,6 +129,43 @@ class BundleEngine:
             activation_mib=int(raw["activation_mib"]),
             triton=raw["triton"],
         )
+
+
+@dataclass(frozen=True)
+class BundleProgram:
+    """One kernel program: an engine of the toolkit's own kernels, which nothing has to build on the device.
+
+    Attributes:
+        name: As reports show it, e.g. `kernels-fp16`; unique in the bundle, engines included.
+        precision: What it computes in.
+        folder: Where its `program.json` lies, relative to the bundle.
+        gate: What it must reach.
+    """
+
+    name: str
+    precision: Precision
+    folder: str
+    gate: Closeness
+
+    @property
+    def profile(self) -> str:
+        """In place of an engine's export profile: it has no graph."""
+        return "kernels"
+
+    def facts(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        return {
+            "name": self.name,
+            "precision": self.precision.value,
+            "folder": self.folder,
+            "gate": self.gate.facts(),
+        }
+
+    @classmethod
+    def from_facts(cls, raw: Mapping[str, Any]) -> BundleProgram:
+        """Read `facts` back."""
+        name = plain_name(raw["name"], source=BUNDLE_FILE)
+        return cls(name, Precision(raw["precision"]), str(raw["folder"]), _gate(raw["gate"]))
 
 
 @dataclass(frozen=True)
@@ -137,6 +186,7 @@ class Bundle:
         limits: What a build may take.
         files: Every file but `bundle.json` itself.
         made_by: Version of swin-deploy.
+        programs: Kernel programs, which are proven and timed beside the engines.
         sha256: Of `bundle.json`, and so of all it names.
     """
 
@@ -153,6 +203,7 @@ class Bundle:
     limits: Limits
     files: Mapping[str, FileFacts]
     made_by: str
+    programs: tuple[BundleProgram, ...] = ()
     sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -164,18 +215,19 @@ class Bundle:
             raise BadInput(f"bundle.json has the task {self.task!r}", needed=_WHOLE)
         if not self.packages or set(self.packages) - set(_PACKAGES):
             raise BadInput(f"bundle.json names the packages {list(self.packages)}", needed=_WHOLE)
-        names = [engine.name for engine in self.engines]
-        if not names or len(set(names)) != len(names):
+        names = [engine.name for engine in self.engines] + [program.name for program in self.programs]
+        if not self.engines or len(set(names)) != len(names):
             raise BadInput(f"bundle.json names the engines {names}", needed=_WHOLE)
         for name in self.files:
-            _refuse_outside(name)
+            refuse_outside(name, source=BUNDLE_FILE)
         used = [self.images, *self.oracle.values(), *(engine.onnx for engine in self.engines)]
+        used += [f"{program.folder}/{PROGRAM_FILE}" for program in self.programs]
         unknown = [name for name in (*used, *([self.labels] if self.labels else [])) if name not in self.files]
         if unknown:
             raise BadInput(f"bundle.json uses {unknown[0]} and has no hash of it", needed=_WHOLE)
         for engine in self.engines:
             if engine.triton is not None:
-                _refuse_outside(engine.triton)
+                refuse_outside(engine.triton, source=BUNDLE_FILE)
 
     @property
     def task(self) -> str | None:
@@ -195,6 +247,7 @@ class Bundle:
             "model": dict(self.model),
             "batches": list(self.batches),
             "engines": [engine.facts() for engine in self.engines],
+            "programs": [program.facts() for program in self.programs],
             "fixtures": {"images": self.images, "oracle": dict(self.oracle), "source": self.image_source},
             "labels": self.labels,
             "limits": dict(self.limits.__dict__),
@@ -206,7 +259,7 @@ class Bundle:
         """Read `facts` back."""
         smallest, usual, largest = (int(size) for size in raw["batches"])
         return cls(
-            name=_plain_name(raw["name"]),
+            name=plain_name(raw["name"], source=BUNDLE_FILE),
             target=str(raw["target"]),
             packages=tuple(raw["packages"]),
             model=raw["model"],
@@ -219,6 +272,8 @@ class Bundle:
             limits=Limits(**raw["limits"]),
             files={name: FileFacts(**facts) for name, facts in raw["files"].items()},
             made_by=str(raw["made_by"]),
+            # A bundle packed before there were any has no such field.
+            programs=tuple(BundleProgram.from_facts(program) for program in raw.get("programs", ())),
             sha256=sha256,
         )
 
@@ -279,24 +334,6 @@ def _number(value: Any) -> float:
 
 def _gate(raw: Mapping[str, Any]) -> Closeness:
     return Closeness(**{name: _number(value) for name, value in raw.items()})
-
-
-def _plain_name(name: Any) -> str:
-    """A name that files are named after: no folder, no surprise."""
-    text = str(name)
-    if not text or text.startswith(".") or not all(letter.isalnum() or letter in "._-" for letter in text):
-        raise BadInput(f"bundle.json holds the name {text!r}", needed="letters, digits, dots, dashes and underscores")
-    return text
-
-
-def _refuse_outside(name: str) -> None:
-    parts = name.split("/")
-    if not name or name.startswith("/") or "\\" in name or ":" in parts[0] or set(parts) & {"", ".", ".."}:
-        raise BadInput(
-            f"bundle.json names the file {name!r}",
-            needed="names inside the bundle's folder",
-            do="Do not use this bundle: swin-deploy bundle does not write such names",
-        )
 
 
 def _linked(folder: Path, name: str) -> bool:

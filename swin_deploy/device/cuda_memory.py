@@ -54,8 +54,7 @@ def device_name(device: int = 0, *, library: Any = None) -> str:
 def compute_capability(device: int = 0, *, library: Any = None) -> str:
     """The GPU's compute capability, e.g. `8.6`."""
     driver = _initialised(library)
-    handle = _device_handle(driver, device)
-    return f"{_attribute(driver, handle, _CAPABILITY_MAJOR)}.{_attribute(driver, handle, _CAPABILITY_MINOR)}"
+    return _capability(driver, _device_handle(driver, device))
 
 
 def gpu_model(device: int = 0, *, library: Any = None) -> str:
@@ -63,6 +62,10 @@ def gpu_model(device: int = 0, *, library: Any = None) -> str:
     driver = _initialised(library)
     count = _attribute(driver, _device_handle(driver, device), _MULTIPROCESSORS)
     return f"{device_name(device, library=driver)} ({count} multiprocessors)"
+
+
+def _capability(driver: Any, handle: ctypes.c_int) -> str:
+    return f"{_attribute(driver, handle, _CAPABILITY_MAJOR)}.{_attribute(driver, handle, _CAPABILITY_MINOR)}"
 
 
 def _attribute(driver: Any, handle: ctypes.c_int, attribute: int) -> int:
@@ -139,6 +142,11 @@ class Device:
     def stream(self) -> int:
         """The stream as the number that TensorRT takes."""
         return self._stream.value or 0
+
+    @property
+    def compute_capability(self) -> str:
+        """Of this GPU, e.g. `8.6`."""
+        return _capability(self._driver, self._handle)
 
     def make_current(self) -> None:
         """Bind the context to the calling thread: the driver keeps that per thread."""
@@ -253,7 +261,16 @@ class Device:
         Raises:
             EnvironmentFault: it reports an error.
         """
-        _check(self._driver, getattr(self._driver, name)(*arguments), name)
+        self.check(self.attempt(name, *arguments), name)
+
+    def attempt(self, name: str, *arguments: Any) -> int:
+        """`call` for who has a word of its own for some errors; the status, 0 for none."""
+        status: int = getattr(self._driver, name)(*arguments)
+        return status
+
+    def check(self, status: int, doing: str) -> None:
+        """Raise `EnvironmentFault` if `status` is an error; `doing` is what was tried."""
+        _check(self._driver, status, doing)
 
     def _fits(self, buffer: Buffer, size: int) -> None:
         assert size <= buffer.size, f"a copy of {size} bytes does not fit a buffer of {buffer.size}"

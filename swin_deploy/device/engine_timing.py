@@ -34,7 +34,7 @@ class TimedEngine:
         name: As shown.
         precision: What it computes in.
         backend: The runtime's name.
-        session: Opened.
+        session: Opened. One that starts its work through CUDA graphs says so by a true `cuda_graph`.
     """
 
     name: str
@@ -93,7 +93,7 @@ def time_engines(
                 backend=engine.backend,
                 batch=batch,
                 precision=engine.precision,
-                cuda_graph=False,
+                cuda_graph=bool(getattr(engine.session, "cuda_graph", False)),
                 latency=latency_of(flat, made, steady),
                 ratio=ratio_to(times[0], times[place]),
                 copy_in_ms=copy_in,

@@ -1,6 +1,7 @@
 """Finish a bundle on the machine that will run it: check, build, prove on the engine, measure, report.
 
-Needs Python 3.8, NumPy and TensorRT. `main` is what `runner.py` of a bundle calls, and the only part that prints.
+Needs Python 3.8, NumPy and TensorRT (the last not for kernel programs). `main` is what `runner.py` of a bundle calls,
+and the only part that prints.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import swin_deploy
 from swin_deploy.artifact import Precision
 from swin_deploy.atomic import disk_faults
 from swin_deploy.device import cuda_memory
-from swin_deploy.device.bundle_file import Bundle, BundleEngine, read_bundle
+from swin_deploy.device.bundle_file import Bundle, read_bundle
 from swin_deploy.device.closeness import Verdict, worst
 from swin_deploy.device.engine_timing import TimedEngine, time_engines
+from swin_deploy.device.finish_kernels import KernelTool
 from swin_deploy.device.finish_onnxruntime import OnnxRuntimeTool
 from swin_deploy.device.finish_report import markdown, write_report
 from swin_deploy.device.finish_result import EngineResult, FinishResult, conclude
 from swin_deploy.device.finish_tensorrt import TensorRTTool
 from swin_deploy.device.fixture_replay import Fixtures, read_fixtures, replay
 from swin_deploy.device.telemetry.board import board_name, jetson_linux
-from swin_deploy.device.triton_plan import place_plan, remove_plan
 from swin_deploy.errors import ExplainedError, Unavailable, UsageFault
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "FOLDER", "FinishOptions", "bench", "finish", "main"]
 
-BACKENDS = ("auto", "tensorrt", "tensorrt_rtx", "onnxruntime")
+BACKENDS = ("auto", "tensorrt", "tensorrt_rtx", "kernels", "onnxruntime")
 FOLDER = "finished"
+# Backends whose report must not stand in the place of the engines' own.
+_APART = ("kernels", "onnxruntime")
+_DOING = {"kernels": "trying", "onnxruntime": "opening"}
 _INTERRUPTED = 130
 
 
@@ -78,6 +82,26 @@ class FinishOptions:
             raise UsageFault(f"--precision {unknown[0]}", needed="one of " + ", ".join(known))
 
 
+@dataclass(frozen=True)
+class _Job:
+    """An engine with what makes it.
+
+    Attributes:
+        tool: What makes and runs it.
+        engine: One of the tool's.
+        beside: Whether the tool is one beside that which was asked for, whose failing must not keep others from theirs.
+    """
+
+    tool: FinishTool[Any]
+    engine: Any
+    beside: bool
+
+    @property
+    def name(self) -> str:
+        """The engine's."""
+        return str(self.engine.name)
+
+
 def finish(folder: Path, options: FinishOptions, say: Say) -> FinishResult:
     """Finish an unpacked bundle into its folder `finished`.
 
@@ -104,14 +128,15 @@ def finish(folder: Path, options: FinishOptions, say: Say) -> FinishResult:
     result = FinishResult(bundle, _device(), tool.facts, require_engine=options.require_engine)
     write_report(result, out)  # at once: what an earlier call concluded holds no longer
     made: dict[str, Made] = {}
-    for engine in _chosen(tool.engines(), options.precisions):
-        say(f"{engine.name}: building" if tool.backend != "onnxruntime" else f"{engine.name}: opening")
-        entry = _finished(tool, engine, fixtures, bundle.batches, folder, made)
-        say(f"{engine.name}: {entry.verdict.value}{_because(entry)}")
+    jobs = _chosen(tool, bundle, folder, options.precisions)
+    for job in jobs:
+        say(f"{job.name}: {_DOING.get(job.tool.backend, 'building')}")
+        entry = _finished(job, fixtures, bundle.batches, made)
+        say(f"{job.name}: {entry.verdict.value}{_because(entry)}")
         result = replace(result, engines=(*result.engines, entry), seconds=time.perf_counter() - started)
         write_report(result, out)
     if options.bench:
-        result = _timed(result, tool, fixtures, made, say)
+        result = _timed(result, jobs, fixtures, made, say)
     result = replace(result, seconds=time.perf_counter() - started, complete=True)
     write_report(result, out)
     say(f"written: {out}/finish.md, finish.json" + (" and the engines" if any(e.file for e in result.engines) else ""))
@@ -125,9 +150,11 @@ def _opened(folder: Path, say: Say) -> tuple[Bundle, Fixtures]:
     return bundle, read_fixtures(folder, bundle)
 
 
-def _tool(bundle: Bundle, folder: Path, options: FinishOptions) -> FinishTool:
+def _tool(bundle: Bundle, folder: Path, options: FinishOptions) -> FinishTool[Any]:
     if options.backend == "onnxruntime":
         return OnnxRuntimeTool(bundle, folder)
+    if options.backend == "kernels":
+        return KernelTool(bundle, folder, folder / FOLDER)
     if options.backend != "auto":
         return _tensorrt(bundle, folder, options, options.backend)
     reasons = []
@@ -136,10 +163,13 @@ def _tool(bundle: Bundle, folder: Path, options: FinishOptions) -> FinishTool:
             return _tensorrt(bundle, folder, options, package)
         except Unavailable as error:
             reasons.append(str(error).rstrip("."))
+    ways = ["Install it", "prove the bundle on the CPU with --backend onnxruntime"]
+    if bundle.programs:
+        ways.insert(1, "run its kernels alone with --backend kernels")
     raise Unavailable(
         "; ".join(reasons),
         needed=f"{' or '.join(bundle.packages)}, and a GPU",
-        do="Install it, or prove the bundle on the CPU with --backend onnxruntime",
+        do=", or ".join(ways),
     )
 
 
@@ -156,52 +186,53 @@ def _tensorrt(bundle: Bundle, folder: Path, options: FinishOptions, package: str
     )
 
 
-def _report_folder(folder: Path, tool: FinishTool) -> Path:
-    """A proof on a CPU must not stand in the place of the engines' own report."""
-    return folder / FOLDER / tool.backend if tool.backend == "onnxruntime" else folder / FOLDER
+def _report_folder(folder: Path, tool: FinishTool[Any]) -> Path:
+    return folder / FOLDER / tool.backend if tool.backend in _APART else folder / FOLDER
 
 
-def _chosen(engines: tuple[BundleEngine, ...], precisions: tuple[str, ...]) -> tuple[BundleEngine, ...]:
-    held = {engine.precision.value for engine in engines}
+def _chosen(tool: FinishTool[Any], bundle: Bundle, folder: Path, precisions: tuple[str, ...]) -> tuple[_Job, ...]:
+    """The tool's engines, and behind TensorRT's the kernel programs: a fault of theirs comes last."""
+    jobs = [_Job(tool, engine, beside=False) for engine in tool.engines()]
+    if tool.backend not in _APART and bundle.programs:
+        kernels = KernelTool(bundle, folder, folder / FOLDER)
+        jobs += [_Job(kernels, program, beside=True) for program in kernels.engines()]
+    held = {job.engine.precision.value for job in jobs}
     missing = [name for name in precisions if name not in held]
     if missing:
         raise UsageFault(
             f"--precision {missing[0]}",
             needed="a precision that the bundle holds for this TensorRT: " + ", ".join(sorted(held)),
         )
-    return tuple(engine for engine in engines if not precisions or engine.precision.value in precisions)
+    return tuple(job for job in jobs if not precisions or job.engine.precision.value in precisions)
 
 
-def _finished(
-    tool: FinishTool,
-    engine: BundleEngine,
-    fixtures: Fixtures,
-    batches: tuple[int, int, int],
-    folder: Path,
-    kept: dict[str, Made],
-) -> EngineResult:
+def _finished(job: _Job, fixtures: Fixtures, batches: tuple[int, int, int], kept: dict[str, Made]) -> EngineResult:
     """Make one engine, replay the fixtures on it, and give it the name it earned."""
-    if engine.triton is not None:
-        remove_plan(folder / engine.triton)
-    entry = EngineResult(engine, Verdict.FAIL)
+    tool, engine = job.tool, job.engine
+    entry = EngineResult(engine, Verdict.FAIL, beside=job.beside)
     try:
         made = tool.make(engine)
         entry = replace(entry, judgements=made.checks, build=made.build, audit=made.audit)
         reason = tool.not_executable(engine)
         if reason is not None:
             verdict = Verdict.FAIL if worst(made.checks) is Verdict.FAIL else Verdict.SKIPPED
-            return replace(entry, verdict=verdict, file=tool.name(made, engine, verdict).name, reason=reason)
+            return replace(entry, verdict=verdict, file=_file(tool.name(made, engine, verdict)), reason=reason)
         with tool.open(made, engine) as session:
             seen = replay(session.infer, fixtures, batches, tool.gate(engine))
     except ExplainedError as error:
+        if job.beside and isinstance(error, Unavailable):  # say, a driver that is too old for the compiled kernels
+            return replace(entry, verdict=Verdict.SKIPPED, reason=str(error))
         return replace(entry, error=error)
     judgements = (*seen.judgements, *made.checks)
     verdict = worst(judgements)
     path = tool.name(made, engine, verdict)
-    kept[engine.name] = replace(made, path=path)
-    if engine.triton is not None and tool.backend != "onnxruntime" and verdict is not Verdict.FAIL:
-        place_plan(path, folder / engine.triton)
-    return replace(entry, verdict=verdict, file=path.name, judgements=judgements, replay=seen)
+    if path is not None:
+        kept[job.name] = replace(made, path=path)
+    return replace(entry, verdict=verdict, file=_file(path), judgements=judgements, replay=seen)
+
+
+def _file(path: Path | None) -> str | None:
+    return None if path is None else path.name
 
 
 def _because(entry: EngineResult) -> str:
@@ -214,25 +245,27 @@ def _because(entry: EngineResult) -> str:
     )
 
 
-def _timed(result: FinishResult, tool: FinishTool, fixtures: Fixtures, made: dict[str, Made], say: Say) -> FinishResult:
+def _timed(
+    result: FinishResult, jobs: tuple[_Job, ...], fixtures: Fixtures, made: dict[str, Made], say: Say
+) -> FinishResult:
     """Time what passed."""
-    sound = [
-        entry.engine for entry in result.engines if entry.engine.name in made and entry.verdict is not Verdict.FAIL
-    ]
+    failed = {entry.engine.name for entry in result.engines if entry.verdict is Verdict.FAIL}
+    sound = [job for job in jobs if job.name in made and job.name not in failed]
     if not sound:
         return result
-    say("timing " + ", ".join(engine.name for engine in sound))
+    say("timing " + ", ".join(job.name for job in sound))
+    timed = []
     with ExitStack() as stack:
-        timed = tuple(
-            TimedEngine(
-                engine.name,
-                engine.precision.value,
-                tool.backend,
-                stack.enter_context(tool.open(made[engine.name], engine)),
-            )
-            for engine in sound
-        )
-        found = time_engines(timed, fixtures.images, result.bundle.batches)
+        for job in sound:
+            try:
+                session = stack.enter_context(job.tool.open(made[job.name], job.engine))
+            except ExplainedError as error:
+                if not job.beside:  # it may only be the memory, which the others have first
+                    raise
+                say(f"{job.name}: not timed, {error}")
+                continue
+            timed.append(TimedEngine(job.name, job.engine.precision.value, job.tool.backend, session))
+        found = time_engines(tuple(timed), fixtures.images, result.bundle.batches)
     engines = tuple(replace(entry, timing=found.get(entry.engine.name)) for entry in result.engines)
     return replace(result, engines=engines)
 
@@ -248,13 +281,23 @@ def bench(folder: Path, options: FinishOptions, say: Say) -> FinishResult:
     started = time.perf_counter()
     bundle, fixtures = _opened(folder, say)
     tool = _tool(bundle, folder, options)
-    engines = _chosen(tool.engines(), options.precisions)
-    made = {engine.name: tool.finished(engine) for engine in engines}
-    entries = tuple(EngineResult(engine, Verdict.INFO, made[engine.name].path.name) for engine in engines)
-    result = _timed(FinishResult(bundle, _device(), tool.facts, entries), tool, fixtures, made, say)
+    jobs = _chosen(tool, bundle, folder, options.precisions)
+    made: dict[str, Made] = {}
+    entries = tuple(_finished_before(job, made) for job in jobs)
+    result = _timed(FinishResult(bundle, _device(), tool.facts, entries), jobs, fixtures, made, say)
     result = replace(result, seconds=time.perf_counter() - started, complete=True)
     write_report(result, _report_folder(folder, tool), "bench")
     return result
+
+
+def _finished_before(job: _Job, kept: dict[str, Made]) -> EngineResult:
+    try:
+        found = kept[job.name] = job.tool.finished(job.engine)
+    except ExplainedError as error:
+        if not job.beside:
+            raise
+        return EngineResult(job.engine, Verdict.SKIPPED, reason=str(error), beside=True)
+    return EngineResult(job.engine, Verdict.INFO, found.path.name, beside=job.beside)
 
 
 def _device() -> dict[str, Any]:

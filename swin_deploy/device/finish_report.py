@@ -45,9 +45,11 @@ def markdown(result: FinishResult) -> str:
             parts.append(f"## {entry.engine.name}\n\n" + "\n".join(f"- {note}" for note in notes))
     timed = [entry for entry in result.engines if entry.timing is not None]
     if timed:
+        captured = [e.engine.name for e in timed if e.timing is not None and any(x.cuda_graph for x in e.timing.lines)]
         parts.append(
             "## Latency\n\nMilliseconds a call, host to host; beside it the GPU alone. Ratios are against "
             "the first engine: above 1 is faster."
+            + (f" Started through a CUDA graph, unlike the others: {', '.join(captured)}." if captured else "")
         )
         heads = "engine,batch,p50,p90,p99,variation,GPU p50,images/s,ratio (quartiles),J an image"
         parts.append(_table(heads, (cells for entry in timed for cells in _latency(entry))))

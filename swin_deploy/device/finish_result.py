@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swin_deploy.device.bundle_file import Bundle, BundleEngine
+from swin_deploy.device.bundle_file import Bundle, BundleEngine, BundleProgram
 from swin_deploy.device.closeness import Judgement, Verdict
 from swin_deploy.device.engine_timing import Timing
 from swin_deploy.device.fixture_replay import Replay
@@ -32,9 +32,10 @@ class EngineResult:
         timing: Latency and telemetry; `None` where it was not timed.
         reason: Why it was skipped, or empty.
         error: What stopped it, or `None`.
+        beside: Whether it was finished beside the engines that were asked for, so that nothing requires it to run.
     """
 
-    engine: BundleEngine
+    engine: BundleEngine | BundleProgram
     verdict: Verdict
     file: str | None = None
     judgements: tuple[Judgement, ...] = ()
@@ -44,6 +45,7 @@ class EngineResult:
     timing: Timing | None = None
     reason: str = ""
     error: ExplainedError | None = None
+    beside: bool = False
 
     def facts(self) -> dict[str, Any]:
         """As it stands in `finish.json`."""
@@ -108,16 +110,18 @@ def conclude(result: FinishResult) -> tuple[int | None, str]:
     if not result.complete:
         return None, "not finished"
     failed = [entry for entry in result.engines if entry.verdict is Verdict.FAIL]
-    gated = [entry.engine.name for entry in failed if entry.error is None]
+    gated = [entry for entry in failed if entry.error is None]
     broken = [entry for entry in failed if entry.error is not None]
-    skipped = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.SKIPPED]
+    skipped = [entry for entry in result.engines if entry.verdict is Verdict.SKIPPED]
     unclear = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.INCONCLUSIVE]
     passed = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.PASS]
     timed = [entry.engine.name for entry in result.engines if entry.verdict is Verdict.INFO]
     graphs_only = result.tool["package"] == "onnxruntime"
     parts = []
     if gated:
-        parts.append(f"FAIL: {', '.join(gated)} did not pass the gates, and stands under a name ending in .rejected")
+        names = ", ".join(entry.engine.name for entry in gated)
+        named = ", and stands under a name ending in .rejected" if any(entry.file for entry in gated) else ""
+        parts.append(f"FAIL: {names} did not pass the gates{named}")
     if broken:
         parts.append("FAIL: " + "; ".join(f"{entry.engine.name} was not finished: {entry.error}" for entry in broken))
     if passed:
@@ -125,7 +129,7 @@ def conclude(result: FinishResult) -> tuple[int | None, str]:
     if unclear:
         parts.append(f"INCONCLUSIVE: {', '.join(unclear)}")
     if skipped:
-        parts.append(f"SKIPPED: {', '.join(skipped)} not executed, so not proven")
+        parts.append(f"SKIPPED: {', '.join(entry.engine.name for entry in skipped)} not executed, so not proven")
     if timed:
         parts.append(f"timed again: {', '.join(timed)}")
     if graphs_only and result.require_engine:
@@ -135,6 +139,6 @@ def conclude(result: FinishResult) -> tuple[int | None, str]:
         status = 4
     elif broken:
         status = max(entry.error.exit_code for entry in broken if entry.error is not None)
-    elif result.require_engine and (skipped or graphs_only):
+    elif result.require_engine and (graphs_only or any(not entry.beside for entry in skipped)):
         status = 3
     return status, "; ".join(parts) or "nothing was finished"

@@ -28,6 +28,7 @@ from swin_deploy.device.plan_sidecar import read_sidecar, sidecar_of, sidecar_pa
 from swin_deploy.device.precision_audit import audited
 from swin_deploy.device.tensorrt_session import open_plan
 from swin_deploy.device.tensorrt_versions import import_flavor
+from swin_deploy.device.triton_plan import place_plan, remove_plan
 from swin_deploy.errors import BadInput, ExplainedError, Unavailable, UsageFault
 
 __all__ = ["TensorRTTool"]
@@ -119,6 +120,8 @@ class TensorRTTool:
 
     def make(self, engine: BundleEngine) -> Made:
         """See `FinishTool.make`; what an earlier call built from the same graph, tool and limits is taken back."""
+        if engine.triton is not None:
+            remove_plan(self.folder / engine.triton)
         final = self._final(engine)
         plan = final.with_name(final.name + _UNPROVEN)
         with disk_faults(final):
@@ -226,6 +229,8 @@ class TensorRTTool:
         place = final.with_name(final.name + _REJECTED) if verdict is Verdict.FAIL else final
         with disk_faults(place):
             _rename(made.path, place)
+        if engine.triton is not None and verdict is not Verdict.FAIL:
+            place_plan(place, self.folder / engine.triton)
         return place
 
     def finished(self, engine: BundleEngine) -> Made:

@@ -1,16 +1,18 @@
-"""What makes and runs a bundle's engines: TensorRT on a device, ONNX Runtime for the proof of the bundle."""
+"""What makes and runs a bundle's engines: TensorRT or our kernels on a device, ONNX Runtime for the bundle's proof."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from swin_deploy.device.bundle_file import BundleEngine
+from swin_deploy.device.bundle_file import BundleEngine, BundleProgram
 from swin_deploy.device.closeness import Closeness, Judgement, Verdict
 
 __all__ = ["FinishTool", "Made"]
+
+Engine = TypeVar("Engine", BundleEngine, BundleProgram)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Made:
     audit: Mapping[str, Any] | None = None
 
 
-class FinishTool(Protocol):
+class FinishTool(Protocol[Engine]):
     """Implementations are frozen dataclasses."""
 
     @property
@@ -43,7 +45,7 @@ class FinishTool(Protocol):
         """Package and version."""
         ...
 
-    def engines(self) -> tuple[BundleEngine, ...]:
+    def engines(self) -> tuple[Engine, ...]:
         """The bundle's engines that this tool takes.
 
         Raises:
@@ -51,15 +53,15 @@ class FinishTool(Protocol):
         """
         ...
 
-    def gate(self, engine: BundleEngine) -> Closeness:
+    def gate(self, engine: Engine) -> Closeness:
         """What an engine must reach here."""
         ...
 
-    def not_executable(self, engine: BundleEngine) -> str | None:
+    def not_executable(self, engine: Engine) -> str | None:
         """Why this machine cannot execute the engine, though it may build it; `None` when it can."""
         ...
 
-    def make(self, engine: BundleEngine) -> Made:
+    def make(self, engine: Engine) -> Made:
         """Build the engine.
 
         Raises:
@@ -67,7 +69,7 @@ class FinishTool(Protocol):
         """
         ...
 
-    def open(self, made: Made, engine: BundleEngine) -> Any:
+    def open(self, made: Made, engine: Engine) -> Any:
         """A session with `infer` and `close`, a context manager.
 
         Raises:
@@ -75,11 +77,11 @@ class FinishTool(Protocol):
         """
         ...
 
-    def name(self, made: Made, engine: BundleEngine, verdict: Verdict) -> Path:
-        """Give the engine the name that its verdict allows."""
+    def name(self, made: Made, engine: Engine, verdict: Verdict) -> Path | None:
+        """Give the engine the name that its verdict allows; `None` where it allows none."""
         ...
 
-    def finished(self, engine: BundleEngine) -> Made:
+    def finished(self, engine: Engine) -> Made:
         """An engine that an earlier call finished.
 
         Raises:

@@ -18,6 +18,7 @@ import numpy as np
 
 from swin_deploy.device.cuda_graph import CudaGraph
 from swin_deploy.device.cuda_memory import Buffer, Device
+from swin_deploy.device.phase_times import PhaseTimes
 from swin_deploy.device.plan_check import check_plan
 from swin_deploy.device.plan_sidecar import PlanSidecar
 from swin_deploy.device.tensorrt_log import captured_log, tells_of_exhausted_memory
@@ -28,25 +29,10 @@ from swin_deploy.errors import BadInput, EnvironmentFault, ExplainedError, Unava
 if TYPE_CHECKING:
     import numpy.typing as npt  # not in the NumPy that Ubuntu 20.04, and so JetPack 5, brings
 
-__all__ = ["PhaseTimes", "TensorRTSession", "open_plan"]
+__all__ = ["TensorRTSession", "open_plan"]
 
 # By the members' names: their values differ between versions. TensorRT's own `nptype` fails on NumPy >= 1.24 in 8.6.
 _NUMPY_TYPES: dict[str, type[np.floating[Any]]] = {"FLOAT": np.float32, "HALF": np.float16}
-
-
-@dataclass(frozen=True)
-class PhaseTimes:
-    """GPU time of one batch in milliseconds, by CUDA events.
-
-    Attributes:
-        copy_in: Images from pinned host memory to the device.
-        compute: The engine alone.
-        copy_out: Outputs back to the host.
-    """
-
-    copy_in: float
-    compute: float
-    copy_out: float
 
 
 @dataclass(frozen=True)

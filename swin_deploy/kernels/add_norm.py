@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swin_deploy.kernels.launch import Launch, Run, Tiles
-from swin_deploy.kernels.tiling import covering, divided
+from swin_deploy.kernels.row_tiles import row_tiles
+from swin_deploy.kernels.tiling import divided
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,8 +17,7 @@ __all__ = ["add_norm", "candidates"]
 
 def candidates(channels: int) -> tuple[Tiles, ...]:
     """The tiles worth trying, the default first."""
-    columns = covering(channels)
-    return tuple(Tiles(rows, columns, 16, warps, 1) for rows, warps in ((16, 4), (16, 8), (32, 8)))
+    return row_tiles(channels)
 
 
 def add_norm(

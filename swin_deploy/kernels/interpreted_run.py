@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swin_deploy.errors import Unavailable
+from swin_deploy.kernels.interpreter_faults import mended
 from swin_deploy.kernels.launch import Launch
 from swin_deploy.kernels.triton_run import jit_kernel
 
@@ -46,7 +47,10 @@ class InterpretedRun:
     def launch(self, launch: Launch) -> None:
         """See `Run.launch`."""
         kernel = jit_kernel(launch.kernel)
-        kernel[launch.grid](**launch.arguments, **launch.constants, num_warps=launch.warps, num_stages=launch.stages)
+        with mended():
+            kernel[launch.grid](
+                **launch.arguments, **launch.constants, num_warps=launch.warps, num_stages=launch.stages
+            )
 
 
 def unavailable() -> str | None:

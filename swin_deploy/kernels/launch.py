@@ -22,7 +22,8 @@ class Tiles:
     """How a kernel cuts its work; which of the three sizes it has, its own file says.
 
     Attributes:
-        rows: Rows of the output a program makes (tokens, or queries); a power of 2, at least 16.
+        rows: Rows of the output a program makes (tokens, or queries); a power of 2, at least the 16 of a tensor core
+            where they enter a product.
         columns: Columns of the output, or keys; a power of 2, at least 16.
         inner: Of the inner axis at a time; a power of 2, at least 16.
         warps: Warps of a program: 1, 2, 4, 8 or 16.
@@ -37,8 +38,8 @@ class Tiles:
 
     def __post_init__(self) -> None:
         """Refuse sizes that no kernel has."""
-        for size in (self.rows, self.columns, self.inner):
-            assert size >= 16 and size & (size - 1) == 0, f"a tile of {size}"
+        for size, least in ((self.rows, 1), (self.columns, 16), (self.inner, 16)):
+            assert size >= least and size & (size - 1) == 0, f"a tile of {size}"
         assert self.warps in (1, 2, 4, 8, 16) and 1 <= self.stages <= 8, f"{self.warps} warps, {self.stages} stages"
 
     def numbers(self) -> list[int]:

@@ -106,7 +106,7 @@ class Operators(Protocol):
             logit_scale: V2: what the cosine scores are multiplied by, [h], FP32; `None` in V1. Query and key are
                 divided by their lengths (at least 1e-12) and rounded to the type of `qkv`.
             heads: h.
-            tiles: rows queries, columns keys, inner unused.
+            tiles: rows queries, columns keys, inner programs to aim at (each goes over several images).
 
         Returns:
             [B, L, h*d] in the order of the stream and the type of `qkv`. exp(score - maximum) is rounded to that type
@@ -183,15 +183,15 @@ class Operators(Protocol):
 
         Returns:
             The grid values [..., K] in int8 (round half to even) or float8_e4m3fn, and each row's step [...] in FP32:
-            the largest magnitude over 127 (over 448 in FP8), 1 for a row of zeros. A row with a value that is not
-            finite has the step NaN, so that it reaches the outputs.
+            the largest magnitude over 127 (over 448 in FP8), 1 for a row of zeros (all below 1e-35). A row with a value
+            that is not finite is zeros with the step NaN, so that it reaches the outputs.
         """
         ...
 
     def quantized_linear(
         self,
         x: Tensor,
-        steps: Tensor,
+        steps: Tensor | None,
         weight: Tensor,
         weight_steps: Tensor,
         bias: Tensor | None,
@@ -199,22 +199,25 @@ class Operators(Protocol):
         *,
         gelu: bool = False,
         half: bool = True,
+        out_step: float = 0.0,
         tiles: Sequence[int] = (),
     ) -> Tensor:
         """`gelu((x @ weight.T) * steps * weight_steps + bias) + residual` on grid values.
 
         Args:
             x: [..., K], int8 or float8_e4m3fn.
-            steps: [...], FP32.
+            steps: [...], FP32; `None` where all are the same, and stand in `weight_steps`.
             weight: [N, K], likewise.
             weight_steps: [N], FP32.
             bias: [N], FP32.
             residual: [..., N]; its type is the result's.
             gelu: The exact GELU.
             half: Without `residual`: the result is FP16, else BF16.
+            out_step: Other than 0: the result is float8_e4m3fn, divided by this step and at most 448 in size; without
+                `residual`.
             tiles: rows rows of x, columns N, inner K.
 
         Returns:
-            [..., N]. INT8 products are summed in INT32, exactly; FP8 ones in FP32.
+            [..., N]. INT8 products are summed in INT32, exactly; FP8 ones in FP32, as the tensor cores have it.
         """
         ...

@@ -15,6 +15,7 @@ from torch import Tensor
 __all__ = ["TwinOperators", "wide"]
 
 _INT8_TOP, _FP8_TOP = 127.0, 448.0
+_QUIET = 1e-35  # the step of a row below is no normal FP32 number
 
 
 def wide(x: Tensor) -> Tensor:
@@ -156,18 +157,19 @@ class TwinOperators:
         y = x.float()
         if norm_weight is not None:
             y = F.layer_norm(y, y.shape[-1:], norm_weight, norm_bias, eps)
+        top = _FP8_TOP if fp8 else _INT8_TOP
         largest = y.abs().amax(dim=-1)  # [...]; NaN where one is
-        steps = torch.where(largest > 0, largest / (_FP8_TOP if fp8 else _INT8_TOP), torch.ones_like(largest))
-        steps = torch.where(torch.isfinite(largest), steps, torch.full_like(largest, float("nan")))
-        grid = torch.nan_to_num(y / steps[..., None], nan=0.0)
-        if fp8:
-            return grid.clamp(-_FP8_TOP, _FP8_TOP).to(torch.float8_e4m3fn), steps
-        return grid.round().clamp(-_INT8_TOP, _INT8_TOP).to(torch.int8), steps
+        finite, quiet = largest.isfinite(), largest < _QUIET
+        # One division a row, as the kernel has it; of two tensors, since PyTorch divides a number by a reciprocal.
+        factor = torch.full_like(largest, top) / largest.masked_fill(quiet, 1.0)
+        grid = (y * factor[..., None]).masked_fill((quiet | ~finite)[..., None], 0.0)
+        steps = (largest / top).masked_fill(quiet, 1.0).masked_fill(~finite, float("nan"))
+        return (grid.to(torch.float8_e4m3fn) if fp8 else grid.round().to(torch.int8)), steps
 
     def quantized_linear(
         self,
         x: Tensor,
-        steps: Tensor,
+        steps: Tensor | None,
         weight: Tensor,
         weight_steps: Tensor,
         bias: Tensor | None,
@@ -175,15 +177,19 @@ class TwinOperators:
         *,
         gelu: bool = False,
         half: bool = True,
+        out_step: float = 0.0,
         tiles: Sequence[int] = (),
     ) -> Tensor:
         """See `Operators.quantized_linear`."""
         # FP64 holds an INT32 sum exactly, and CPUs multiply it fast, unlike integers.
-        y = F.linear(x.double(), weight.double()).float() * steps[..., None] * weight_steps
+        y = F.linear(x.double(), weight.double()).float()
+        y = (y if steps is None else y * steps[..., None]) * weight_steps
         if bias is not None:
             y = y + bias
         if gelu:
             y = F.gelu(y)
+        if out_step:
+            return (y / out_step).clamp(-_FP8_TOP, _FP8_TOP).to(torch.float8_e4m3fn)
         if residual is not None:
             return (y + residual.float()).to(residual.dtype)
         return y.to(torch.float16 if half else torch.bfloat16)

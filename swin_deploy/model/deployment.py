@@ -33,6 +33,7 @@ __all__ = [
     "make_blocks",
     "make_exits",
     "outer_type",
+    "unit_vectors",
 ]
 
 
@@ -81,7 +82,7 @@ class WindowAttention(nn.Module):
             q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
             return q, k, v
         # Both at once and before the permutation, which saves TensorRT for RTX a kernel a block.
-        units = _unit(qkv[:, :, :, :2], self.logit_scale)  # [B, nW, N, 2, h, d]
+        units = unit_vectors(qkv[:, :, :, :2], self.logit_scale)  # [B, nW, N, 2, h, d]
         q, k = units.permute(3, 0, 1, 4, 2, 5).unbind(0)
         return q, k, qkv[:, :, :, 2:].squeeze(3).transpose(2, 3)
 
@@ -342,7 +343,7 @@ def _column(real: BoolArray | None) -> Tensor | None:
     return None if real is None else torch.from_numpy(real)[:, None].to(torch.get_default_dtype())
 
 
-def _unit(x: Tensor, scale: Tensor) -> Tensor:
+def unit_vectors(x: Tensor, scale: Tensor | float) -> Tensor:
     """`x` [..., d] at unit length times `scale`, as `torch.nn.functional.normalize` with its default epsilon.
 
     In FP32 when `x` is FP16 or BF16: the squares overflow FP16, and the epsilon vanishes in it. Written without

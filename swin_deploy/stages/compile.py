@@ -1,4 +1,4 @@
-"""Compile: AOTInductor turns the deployment form into a `.pt2` package that torch alone can load."""
+"""Compile: AOTInductor turns the deployment form, on a GPU fused, into a `.pt2` package that torch alone can load."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class Compile:
     Attributes:
         precision: Arithmetic of the deployment artifact.
         largest_batch: Upper end of the batch axis.
+        fused: On a GPU: compile the fused form, with our kernels in the package.
     """
 
     precision: Precision
     largest_batch: int
+    fused: bool = True
     name: str = "compile"
     suffix: str = ".pt2"
 
@@ -61,5 +63,8 @@ class Compile:
         """See `Stage.run`."""
         from swin_deploy.backends.aot_inductor import compile_deployment
 
-        device = compile_deployment(parent, out, self.largest_batch)
-        return Produced({"device": device}, (f"bound to this torch version and to {device} devices",))
+        made = compile_deployment(parent, out, self.largest_batch, fused=self.fused)
+        notes = [f"bound to this torch version and to {made.device} devices"]
+        if made.device != "cpu":
+            notes.append(f"not fused: {made.unfused}" if made.unfused else "fused, its kernels inside")
+        return Produced({"device": made.device, "fused": not made.unfused}, tuple(notes))

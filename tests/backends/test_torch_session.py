@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from swin_deploy.backends.torch_session import TorchSession
-from swin_deploy.device.tensorrt_session import PhaseTimes
+from swin_deploy.device.phase_times import PhaseTimes
 
 IMAGES = np.ones((2, 3, 4, 4), np.float32)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swin_deploy.atomic import file_sha256
-from swin_deploy.device.tensorrt_session import PhaseTimes
+from swin_deploy.device.phase_times import PhaseTimes
 from swin_deploy.manifest import StepRecord, write_manifest
 from tests.report.example_run import example_run
 

@@ -16,8 +16,8 @@ from swin_deploy.benchmark.request import Request
 from swin_deploy.benchmark.roofline import Ceilings
 from swin_deploy.benchmark.run import bench
 from swin_deploy.device.benchmark_line import Skipped
+from swin_deploy.device.phase_times import PhaseTimes
 from swin_deploy.device.telemetry.telemetry import Telemetry
-from swin_deploy.device.tensorrt_session import PhaseTimes
 from swin_deploy.errors import BadInput, UsageFault
 from tests.benchmark.finished_run import FakeSession, run_folder
 

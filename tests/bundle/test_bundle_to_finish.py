@@ -146,6 +146,7 @@ def test_bundle_from_the_command_line_ends_with_what_to_type_on_the_device(
 ) -> None:
     out = tmp_path / "b.tar"
     arguments = ["bundle", str(run), "--target", "orin", "--tensorrt", "8.6", "--precision", "fp16", "--out", str(out)]
+    arguments.append("--no-kernels")
     assert cli.main.status_of(arguments) == 0
     said = capsys.readouterr()
     assert "python3 runner.py finish" in said.out and "fp16-trt86" in said.out

@@ -21,6 +21,7 @@ from swin_deploy.backends.onnxruntime import OnnxRuntime, tensors_of
 from swin_deploy.backends.onnxruntime_rounded import RoundedOnnxRuntime
 from swin_deploy.backends.torch_compile import TorchCompile
 from swin_deploy.backends.torch_eager import TorchEager
+from swin_deploy.backends.torch_fused import TorchFused
 from swin_deploy.backends.torch_session import TorchSession
 from swin_deploy.checkpoint.task import Backbone
 from swin_deploy.errors import BadInput, Unavailable
@@ -56,6 +57,9 @@ CASES = [
     Case(TorchEager("cpu"), "half.bf16", 30),
     Case(TorchEager("cpu"), "captured", 100),
     Case(TorchEager("cpu"), "captured.deployment", 100),
+    Case(TorchFused("cpu"), "deployment", 100),
+    Case(TorchFused("cpu"), "half.fp16", 50),
+    Case(TorchFused("cpu"), "half.bf16", 30),
     Case(TorchCompile(), "small", 100),
     Case(TorchCompile(), "captured.deployment", 100),
     Case(AotInductor(), "compiled", 100),
@@ -75,6 +79,7 @@ CASES = [
 ]
 BACKENDS: list[Backend] = [
     TorchEager(),
+    TorchFused(),
     TorchCompile(),
     AotInductor(),
     OnnxRuntime(),
@@ -83,6 +88,7 @@ BACKENDS: list[Backend] = [
 ]
 OPENED = {
     "torch": {Format.CHECKPOINT, Format.DEPLOYMENT, Format.CAPTURED},
+    "torch, fused": {Format.DEPLOYMENT},
     "torch.compile": {Format.DEPLOYMENT, Format.CAPTURED},
     "aotinductor": {Format.AOTINDUCTOR},
     "onnxruntime": {Format.ONNX},
@@ -264,6 +270,7 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     [
         (TorchEager("cpu"), "reference"),
         (TorchEager("cpu"), "deployment"),
+        (TorchFused("cpu"), "deployment"),
         (TorchCompile(), "deployment"),
         (AotInductor(), "compiled"),
         (OnnxRuntime(), "exported"),

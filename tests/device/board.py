@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from toy_program import write_toy
 
 from swin_deploy.artifact import Precision
 from swin_deploy.atomic import file_sha256
 from swin_deploy.bundle.closure import import_closure
-from swin_deploy.device.bundle_file import BUNDLE_FILE, Bundle, BundleEngine, FileFacts, Limits
+from swin_deploy.device.bundle_file import BUNDLE_FILE, Bundle, BundleEngine, BundleProgram, FileFacts, Limits
 from swin_deploy.device.closeness import Closeness
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,9 +64,9 @@ import ctypes
 import sys
 
 sys.path.append({helpers!r})
-from tensorrt_fakes import FakeDriver
+from launching_driver import LaunchingDriver, numpy_kernels
 
-driver = FakeDriver({capability!r}, multiprocessors={multiprocessors!r})
+driver = LaunchingDriver({capability!r}, multiprocessors={multiprocessors!r}, carry_out=numpy_kernels({kernels!r}))
 _CDLL = ctypes.CDLL
 ctypes.CDLL = lambda name, *more, **options: driver if "cuda" in str(name) else _CDLL(name, *more, **options)
 """
@@ -84,9 +85,18 @@ def oracle(of: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def write_bundle(
-    folder: Path, *, profile: str = "strong", given: np.ndarray | None = None, triton: str | None = None, **changes: Any
+    folder: Path,
+    *,
+    profile: str = "strong",
+    given: np.ndarray | None = None,
+    triton: str | None = None,
+    kernels: str | None = None,
+    **changes: Any,
 ) -> Bundle:
-    """A bundle with one FP16 engine in `folder`; keyword arguments replace fields of `Bundle`."""
+    """A bundle with one FP16 engine in `folder`; keyword arguments replace fields of `Bundle`.
+
+    With `kernels`, a compute capability, it has a kernel program for that too.
+    """
     shown = images() if given is None else given
     (folder / "fixtures").mkdir(parents=True)
     np.save(folder / "fixtures/images.npy", shown)
@@ -97,6 +107,10 @@ def write_bundle(
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, place)
     shutil.copy(ROOT / "swin_deploy/device/runner.py", folder)
+    programs = ()
+    if kernels is not None:
+        write_toy(folder / "kernels/fp16", capability=kernels)
+        programs = (BundleProgram("kernels-fp16", Precision.FP16, "kernels/fp16", GATE),)
     engine = BundleEngine(
         name="fp16",
         precision=Precision.FP16,
@@ -121,6 +135,7 @@ def write_bundle(
         "labels": None,
         "limits": Limits(256, 512, 60.0),
         "made_by": "a test",
+        "programs": programs,
         "files": files_of(folder),
         **changes,
     }
@@ -169,16 +184,19 @@ class Board:
         capability: str = "8.7",
         multiprocessors: int = 28,
         listing: str = "",
+        kernels: str = "sound",
         **behaviour: Any,
     ) -> Board:
-        """A board with TensorRT `version`; see `fake_tensorrt` for its behaviour."""
+        """A board with TensorRT `version`; see `fake_tensorrt` for its behaviour, `numpy_kernels` for the kernels'."""
         site.mkdir(exist_ok=True)
         helpers = str(Path(__file__).parent)
         text = _TENSORRT.format(
             helpers=helpers, computes=COMPUTES[computes], version=version, behaviour=behaviour, listing=listing
         )
         (site / "tensorrt.py").write_text(text)
-        site_text = _SITE.format(helpers=helpers, capability=capability, multiprocessors=multiprocessors)
+        site_text = _SITE.format(
+            helpers=helpers, capability=capability, multiprocessors=multiprocessors, kernels=kernels
+        )
         (site / "sitecustomize.py").write_text(site_text)
         return cls(site, python)
 

@@ -66,6 +66,33 @@ def test_two_engines_of_one_name_are_refused(folder: Path) -> None:
         read_bundle(folder)
 
 
+def test_a_kernel_program_is_read_back_and_must_be_there(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path, kernels="8.7")
+    read = read_bundle(tmp_path)
+    assert read.programs == written.programs and read.programs[0].profile == "kernels"
+    raw = json.loads((tmp_path / "bundle.json").read_text())
+    del raw["files"]["kernels/fp16/program.json"]
+    (tmp_path / "bundle.json").write_text(json.dumps(raw))
+    with pytest.raises(BadInput, match=r"kernels/fp16/program\.json and has no hash"):
+        read_bundle(tmp_path)
+
+
+def test_a_kernel_program_with_an_engines_name_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path, kernels="8.7")
+    raw = json.loads((tmp_path / "bundle.json").read_text())
+    raw["programs"][0]["name"] = "fp16"
+    (tmp_path / "bundle.json").write_text(json.dumps(raw))
+    with pytest.raises(BadInput, match=r"\['fp16', 'fp16'\]"):
+        read_bundle(tmp_path)
+
+
+def test_a_bundle_of_before_there_were_programs_is_read(folder: Path) -> None:
+    raw = json.loads((folder / "bundle.json").read_text())
+    del raw["programs"]
+    (folder / "bundle.json").write_text(json.dumps(raw))
+    assert read_bundle(folder).programs == ()
+
+
 def test_no_bundle_at_all_is_explained(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="unpacked bundle"):
         read_bundle(tmp_path)

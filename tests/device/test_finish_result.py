@@ -66,3 +66,18 @@ def test_what_was_not_executed_is_never_called_a_pass(bundle: Bundle) -> None:
     assert "PASS" not in conclude(skipped)[1]
     assert "PASS" not in markdown(skipped)
     assert "not executed" in markdown(skipped)
+
+
+def test_nothing_requires_what_was_finished_beside_the_engines(bundle: Bundle) -> None:
+    found = result(bundle, Verdict.PASS, Verdict.SKIPPED, require=True)
+    beside = replace(found, engines=(found.engines[0], replace(found.engines[1], beside=True)))
+    assert conclude(found)[0] == 3
+    assert conclude(beside)[0] == 0
+    assert "SKIPPED: e1 not executed, so not proven" in conclude(beside)[1]
+
+
+def test_a_name_ending_in_rejected_is_told_of_files_alone(bundle: Bundle) -> None:
+    failed = result(bundle, Verdict.FAIL)
+    assert ".rejected" not in conclude(failed)[1]
+    filed = replace(failed, engines=(replace(failed.engines[0], file="e0.plan.rejected"),))
+    assert "stands under a name ending in .rejected" in conclude(filed)[1]

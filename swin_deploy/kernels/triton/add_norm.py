@@ -29,10 +29,10 @@ def add_norm_kernel(
     z = tl.load(y + where, mask=inside, other=0.0).to(tl.float32)
     mean = tl.sum(z, 1) / CHANNELS
     centred = tl.where(real[None, :], z - mean[:, None], 0.0)
-    deviation = tl.sqrt(tl.sum(centred * centred, 1) / CHANNELS + EPS)
+    inverse = tl.rsqrt(tl.sum(centred * centred, 1) / CHANNELS + EPS)
     scale = tl.load(weight + channel, mask=real, other=0.0)
     shift = tl.load(bias + channel, mask=real, other=0.0)
-    result = centred / deviation[:, None] * scale[None, :] + shift[None, :]
+    result = centred * inverse[:, None] * scale[None, :] + shift[None, :]
     if x is not None:
         result += tl.load(x + where, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + where, result.to(out.dtype.element_ty), mask=inside)
