@@ -6,10 +6,11 @@
 A cell is one model at one batch: its contestants take turns, so that their ratios hold whatever the clocks did. Times
 are of the network on the GPU, images there already, between CUDA events; all but timm's eager model are started as one
 CUDA graph. Errors are told against the FP32 paper form on images that were not timed, through the very call that was.
-A cell takes a minute or three, most of it compilers, and is written when it is done: call again to go on. The floor is
-that of benchmarks/gpu/kernel_work.py with the rates measured on this GPU.
+A cell is expected to take a minute to three, most of it compilers (none was measured yet), and is written when it is
+done: call again to go on. The floor is that of benchmarks/gpu/kernel_work.py with the rates measured on this GPU.
 
-Needs PyTorch, Triton, timm, NumPy, click, Pillow and safetensors, and this repository on PYTHONPATH; no network.
+Needs PyTorch with its Triton, timm, NumPy, Pillow, click and this repository on PYTHONPATH; no network. The row of
+TensorRT needs TensorRT, ONNX and safetensors as well.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from benchmarks.gpu.forms import Forms, gpu_stand, rehearsal_stand
 from benchmarks.gpu.kernel_work import fused_kernels
 from benchmarks.gpu.race import Contestant, said
 from benchmarks.gpu.record import Cell, Results, Row
-from benchmarks.gpu.sitting import Found, Sitting, race_of
+from benchmarks.gpu.sitting import Found, Sitting, race_of, result_file
 from benchmarks.gpu.subject import entry_of, subject
 from benchmarks.gpu.tune import tuned
 from swin_deploy.benchmark.roofline import Ceilings, roofline_ms
@@ -150,13 +151,13 @@ def _aim(name: str, row: Row) -> str:
     "--tune",
     multiple=True,
     type=click.Choice(list(_QUANTIZED)),
-    help="Also with tiles and fusions chosen by measurement, for linears of this type; a minute or two a cell.",
+    help="Also with tiles and fusions chosen by measurement, for linears of this type; takes longer.",
 )
 @click.option("--max-autotune", is_flag=True, help="Also against torch.compile's own search, some minutes a cell.")
 @click.option("--skip", multiple=True, help="Leave out the row of this name; may be repeated.")
-@click.option("--tiny", is_flag=True, help="Rehearse on the CPU with networks of no use.")
+@click.option("--tiny", is_flag=True, help="Rehearse on the CPU with networks of no use; needs --out.")
 @click.option("--table-only", is_flag=True, help="Write the table of what was measured so far, and measure nothing.")
-@click.option("--out", default="docs/results/gpu_swin.json", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), show_default="docs/results/gpu_swin.json")
 def main(
     models: str,
     batches: str,
@@ -167,10 +168,9 @@ def main(
     skip: tuple[str, ...],
     tiny: bool,
     table_only: bool,
-    out: Path,
+    out: Path | None,
 ) -> None:
     """Measure what is missing, and write the file and its table."""
-    sitting = Sitting(out, KIND, table, partial(click.echo, err=True), seconds)
     wanted = [
         name
         for name in (_TINY if tiny else CELLS)
@@ -181,6 +181,8 @@ def main(
     cells = {name: partial(measured, name, skip=skip, **flags) for name in wanted}
     extra = "".join(f"+{kind}" for kind in _QUANTIZED if kind in tune) + ("+max-autotune" if max_autotune else "")
     try:
+        path = result_file(out, "gpu_swin", tiny=tiny)
+        sitting = Sitting(path, KIND, table, partial(click.echo, err=True), seconds)
         if table_only:
             click.echo(sitting.write_table())
             return

@@ -4,7 +4,7 @@
 
 Every kernel that a published network launches, with its default tiles: registers of a thread, bytes that did not fit
 and spill to memory, shared memory of a block. `--out` gets the most of each operator. Ends with status 4 where a kernel
-spills, does not compile, or takes more shared memory than there is. It says nothing of speed.
+spills more than 8 bytes, does not compile, or takes more shared memory than there is. It says nothing of speed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 Each row adds one technique to the row before it and takes turns with that row, so that its step holds whatever the
 clocks did. Rows up to the CUDA graph are called as they are, the time as a CUDA graph beside it; what a row has not
 fused yet is left to torch.compile. Errors are told against the FP32 paper form through the very call that is timed.
-A row takes half a minute to two, most of it compilers, and is written when it is done: call again to go on.
+A row is expected to take half a minute to two, most of it compilers (none was measured yet), and is written when it is
+done: call again to go on.
 
 Needs what benchmarks/gpu_swin.py needs.
 """
@@ -23,11 +24,12 @@ import click
 import torch
 from torch import Tensor
 
+from benchmarks.gpu.environment import code_fingerprint
 from benchmarks.gpu.figures import conditions, number, percent, quotient, speed_up, times
 from benchmarks.gpu.forms import Forms, gpu_stand, rehearsal_stand
 from benchmarks.gpu.race import Contestant, Lane, as_graph, enter, said
 from benchmarks.gpu.record import Results, Row
-from benchmarks.gpu.sitting import Found, Sitting, race_of
+from benchmarks.gpu.sitting import Found, Sitting, race_of, result_file
 from benchmarks.gpu.subject import subject
 from benchmarks.gpu.timers import Timer
 from benchmarks.gpu.tune import tuned
@@ -37,6 +39,7 @@ from swin_deploy.model.fusion_plan import FusionPlan
 __all__ = ["KIND", "STEPS", "Bench", "Step", "before", "table"]
 
 KIND = "waterfall"
+_COMMAND = "python -m benchmarks.waterfall"
 _TINY = ("small_v1", 2)
 _HEADER = (
     "| # | technique | precision | ms | p10-p90 | as a CUDA graph ms | times the row before | times torch.compile | "
@@ -146,7 +149,7 @@ class Bench:
         form = partial(forms.fused, step.name, compiled=not step.graph, graph=step.graph)
         if not step.tuned:
             return form(plan)
-        known = _tuned_before(plan, results)
+        known = _tuned_before(plan, results, code_fingerprint())
         if known is None:
             try:
                 known, notes["tuning"] = tuned(forms, plan, self.images)
@@ -155,10 +158,10 @@ class Bench:
         return form(known)
 
 
-def _tuned_before(plan: FusionPlan, results: Results) -> FusionPlan | None:
-    """What was chosen for `plan` in a row before."""
+def _tuned_before(plan: FusionPlan, results: Results, code: str) -> FusionPlan | None:
+    """What was chosen for `plan` in a row before, by the same code: kernels that changed since are tuned anew."""
     for cell in results.cells.values():
-        if "tuning" in cell.notes:
+        if cell.code == code and "tuning" in cell.notes:
             found = FusionPlan.from_json(cell.notes["tuning"]["plan"])
             if found.linears == plan.linears:
                 return found
@@ -169,7 +172,8 @@ def table(results: Results | None) -> str:
     """The Markdown table of all rows, those that were not measured too."""
     cells = {} if results is None else results.cells
     rows = [cells[step.name].rows[0] if step.name in cells else Row(step.name, _precision(step)) for step in STEPS]
-    lines = ["# What each technique brings", "", *conditions(results, "python -m benchmarks.waterfall"), *_HEADER]
+    network = "" if results is None else f": {results.kind.removeprefix(KIND).strip()}"  # model and batch
+    lines = [f"# What each technique brings{network}", "", *conditions(results, _COMMAND), *_HEADER]
     lines += [_line(place, row, rows) for place, row in enumerate(rows)]
     return "\n".join(lines) + "\n"
 
@@ -196,9 +200,9 @@ def _line(place: int, row: Row, rows: Sequence[Row]) -> str:
 @click.option("--seconds", type=float, help="Begin no row that would not end within so long.")
 @click.option("--rounds", default=15, show_default=True, help="Turns of each row.")
 @click.option("--skip", multiple=True, help="Leave out the row of this name; may be repeated.")
-@click.option("--tiny", is_flag=True, help="Rehearse on the CPU with a network of no use.")
+@click.option("--tiny", is_flag=True, help="Rehearse on the CPU with a network of no use; needs --out.")
 @click.option("--table-only", is_flag=True, help="Write the table of what was measured so far, and measure nothing.")
-@click.option("--out", default="docs/results/waterfall.json", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), show_default="docs/results/waterfall.json")
 def main(
     model: str,
     batch: int,
@@ -207,13 +211,14 @@ def main(
     skip: tuple[str, ...],
     tiny: bool,
     table_only: bool,
-    out: Path,
+    out: Path | None,
 ) -> None:
     """Measure what is missing, and write the file and its table."""
     if tiny:
         model, batch = _TINY
-    sitting = Sitting(out, f"{KIND} {model}/{batch}", table, partial(click.echo, err=True), seconds)
     try:
+        path = result_file(out, "waterfall", tiny=tiny)
+        sitting = Sitting(path, f"{KIND} {model}/{batch}", table, partial(click.echo, err=True), seconds)
         if table_only:
             click.echo(sitting.write_table())
             return

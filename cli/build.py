@@ -50,7 +50,9 @@ _PATH = click.Path(path_type=str)
 )
 @click.option("--sm", type=SM, default="8.6,8.9,12.0", show_default=True, help="Compute capabilities of an RTX plan.")
 @click.option("--batch", type=BATCHES, default="1,8,32", show_default=True, help="MIN,OPT,MAX of one profile.")
-@click.option("--profile", type=WORDS, default="strong", show_default=True, help="ONNX profiles: strong, trt86, trt85.")
+@click.option(
+    "--profile", type=WORDS, default="strong", show_default=True, help="ONNX profiles: strong, trt86, trt85, cpu."
+)
 @click.option(
     "--image-size",
     type=SIZE,

@@ -21,7 +21,7 @@ from swin_deploy.backends.torch_tensorrt import TorchTensorRTBackend
 from swin_deploy.device import cuda_memory
 from swin_deploy.device.tensorrt_versions import import_flavor, package_unavailable
 from swin_deploy.errors import Unavailable, UsageFault
-from swin_deploy.onnx_graph.profiles import LOWERED
+from swin_deploy.onnx_graph.profiles import CPU, LOWERED, WRITTEN
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GATE_OF_ENGINE, GATE_OF_GRAPH, GATE_OF_NUMERICS, GateName
 from swin_deploy.quantization.calibration import Calibration
@@ -153,7 +153,7 @@ def make_plan(
                 needed=f"rtx, tensorrt or onnxruntime: {grid.upper()} goes through ONNX with explicit Q/DQ",
                 do=f"Leave --{grid} out or choose another --target",
             )
-    asked = [profile for profile in LOWERED if profile in recipe.profile]
+    asked = [profile for profile in WRITTEN if profile in recipe.profile]
     if asked and target in ("torch", "torch-tensorrt"):
         raise UsageFault(
             f"--profile {asked[0]} with --target {target}",
@@ -180,6 +180,7 @@ def make_plan(
         # Literal: ONNX Runtime's own optimisation makes one operator of a decomposed LayerNorm again.
         literal = (View("graph", OnnxRuntime(literal=True), GateName.FP32),)
         steps += _lowered_steps(Precision.FP32, "fp32", profiles, literal)
+        steps += _cpu_steps(Precision.FP32, "fp32", profiles)
     for precision in halves:
         steps += _half_chain(recipe, target, precision, through_onnx)
         steps += _engine(recipe, target, precision, engine_profile)
@@ -298,6 +299,7 @@ def _quantized_chain(recipe: Recipe, precision: Precision, profiles: set[str], d
     ]
     if precision is Precision.INT8:
         steps += _lowered_steps(precision, f"{name}-qdq", profiles, (literal,))
+        steps += _cpu_steps(precision, f"{name}-qdq", profiles)
     return steps
 
 
@@ -309,6 +311,15 @@ def _lowered_steps(precision: Precision, parent: str, profiles: set[str], views:
         for profile in LOWERED
         if profile in profiles
     ]
+
+
+def _cpu_steps(precision: Precision, parent: str, profiles: set[str]) -> list[Step]:
+    """The graph of `parent` for ONNX Runtime on a CPU, judged as it is deployed, if it is asked for."""
+    if CPU not in profiles:
+        return []
+    name = precision.value
+    views = (View("graph", OnnxRuntime(), GATE_OF_GRAPH[precision]),)
+    return [Step(f"{name}-{CPU}", f"{name}.{CPU}.onnx", Lower(precision, CPU), parent, views)]
 
 
 def _engine(recipe: Recipe, target: str, precision: Precision, profile: str) -> list[Step]:

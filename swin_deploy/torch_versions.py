@@ -76,9 +76,13 @@ def compile_package(program: ExportedProgram, path: Path, outputs: tuple[str, ..
 
     quiet_inductor()
     exact_fp32()
-    torch._inductor.aoti_compile_and_package(
-        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {_OUTPUTS: json.dumps(outputs)}}
-    )
+    settings: dict[str, Any] = {"aot_inductor.metadata": {_OUTPUTS: json.dumps(outputs)}}
+    if all(weight.device.type == "cpu" for weight in program.state_dict.values()):
+        # Frozen weights are packed for oneDNN, which fuses GELU and residual into its products; else they go to MKL,
+        # whose kernels for other makers' processors do without AVX-512. The number of threads is the caller's.
+        settings |= {"freezing": True, "cpp.dynamic_threads": True}
+    with torch.no_grad():  # or nothing is frozen
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
 
 
 def program_on(program: ExportedProgram, device: str) -> ExportedProgram:

@@ -11,7 +11,8 @@ from swin_deploy.errors import BadInput
 from swin_deploy.model.geometry import RULES
 from tests.random_swin import small_spec
 
-MERGING_RULES = tuple(rule for rule in RULES if not rule.startswith("restoration"))
+RESTORATION_RULES = tuple(rule for rule in RULES if rule.startswith("restoration"))
+MERGING_RULES = tuple(rule for rule in RULES if rule not in RESTORATION_RULES)
 
 
 def random_architecture(seed: int) -> SwinSpec:
@@ -67,5 +68,5 @@ def _restoration(draw: random.Random) -> SwinSpec:
         for _ in range(groups)
     )
     size = (draw.randint(5, 13), draw.randint(5, 13))
-    rule = draw.choice(("restoration", "restoration-huggingface"))
+    rule = draw.choice(RESTORATION_RULES)
     return SwinSpec(family, size, 1, 3, stages, task, rule, patch_norm=draw.random() < 0.7)

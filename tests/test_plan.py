@@ -14,7 +14,7 @@ from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.onnxruntime import OnnxRuntime
 from swin_deploy.device.tensorrt_versions import traits_of
 from swin_deploy.errors import Unavailable, UsageFault
-from swin_deploy.onnx_graph.profiles import LOWERED, PROFILES
+from swin_deploy.onnx_graph.profiles import LOWERED, PROFILES, WRITTEN
 from swin_deploy.parity.evaluation import EvaluationSet
 from swin_deploy.parity.gates import GateName
 from swin_deploy.plan import HALF_IMAGES, QuantizationData, Step, default_view, make_plan, resolve_target
@@ -77,7 +77,17 @@ def test_each_older_profile_is_lowered_from_the_simplified_graph_and_judged() ->
     assert not any("trt8" in step.artifact for step in make_plan(Recipe("a"), "onnxruntime", None))
 
 
-@pytest.mark.parametrize("profile", LOWERED)
+def test_the_graph_for_cpus_is_judged_as_it_is_deployed_and_made_only_when_asked_for() -> None:
+    asked = quantized_recipe(int8=True, profile=("strong", "cpu"))
+    plan = {step.artifact: step for step in make_plan(asked, "rtx", DATA)}
+    for name, parent, gate in (("fp32", "fp32", GateName.FP32), ("int8", "int8-qdq", GateName.INT8)):
+        step = plan[f"{name}-cpu"]
+        assert (step.file, step.parent) == (f"{name}.cpu.onnx", parent)
+        assert [(view.backend, view.gate) for view in step.views] == [(OnnxRuntime(), gate)]
+    assert not any("cpu" in step.artifact for step in make_plan(quantized_recipe(int8=True), "rtx", DATA))
+
+
+@pytest.mark.parametrize("profile", WRITTEN)
 def test_a_profile_of_onnx_without_onnx_is_refused(profile: str) -> None:
     with pytest.raises(UsageFault, match=f"--profile {profile} with --target torch"):
         make_plan(Recipe("a", profile=(profile,)), "torch", None)

@@ -37,7 +37,7 @@ def _driver() -> dict[str, str]:
 
 
 def code_fingerprint() -> str:
-    """Of all code whose change may change a time or an error."""
+    """Of the networks, the kernels and how they are timed: what a change of times or errors would come from."""
     digest = hashlib.sha256()
     for folder in _MEASURED:
         for path in sorted((_ROOT / folder).rglob("*.py")):

@@ -15,12 +15,12 @@ from benchmarks.gpu.timers import Timer
 from swin_deploy.atomic import write_text
 from swin_deploy.benchmark.ceilings import measured_ceilings
 from swin_deploy.device.telemetry.sampler import sampled
-from swin_deploy.errors import Unavailable
+from swin_deploy.errors import Unavailable, UsageFault
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Found", "Sitting", "race_of"]
+__all__ = ["Found", "Sitting", "race_of", "result_file"]
 
 Clock = Callable[[], float]
 _FIRST_GUESS = 120.0  # seconds of a cell, compilers included, while none was seen
@@ -119,6 +119,17 @@ class Sitting:
     def _write(self, results: Results) -> None:
         results.write(self.path)
         self.write_table()
+
+
+def result_file(out: Path | None, name: str, *, tiny: bool) -> Path:
+    """Where results go: `out`, or the place of `name` in the documentation.
+
+    Raises:
+        UsageFault: a rehearsal would stand there, where a GPU's figures belong.
+    """
+    if out is None and tiny:
+        raise UsageFault("--tiny without --out", needed="a file of its own for a rehearsal", do="Name one with --out")
+    return out or Path("docs/results", f"{name}.json")
 
 
 def race_of(

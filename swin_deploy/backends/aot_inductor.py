@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin_deploy.artifact import Artifact, Format
+from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.backends.torch_compile import no_cpp_compiler
 from swin_deploy.backends.torch_session import TorchSession, torch_device
 from swin_deploy.errors import BadInput, Unavailable
@@ -77,6 +77,7 @@ def compile_deployment(deployment: Artifact, out: Path, largest_batch: int, *, f
     reason = no_cpp_compiler()
     if reason:
         raise Unavailable(reason)
+    from swin_deploy.model.cpu_form import rewire_for_cpu
     from swin_deploy.model.network import fused_network, open_network, without_fused_form
     from swin_deploy.torch_versions import compile_package
 
@@ -85,6 +86,8 @@ def compile_deployment(deployment: Artifact, out: Path, largest_batch: int, *, f
     unfused = "" if fused else "as asked"
     if device == "cpu":
         unfused = "its kernels are for GPUs"
+        if deployment.precision is Precision.FP32:
+            rewire_for_cpu(network.module)
     unfused = unfused or without_fused_form(network) or ""
     if not unfused:
         network = fused_network(network)

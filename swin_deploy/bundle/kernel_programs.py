@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -50,10 +51,15 @@ def pack_programs(
         say: Told of what was packed and what was not, a sentence at a time.
     """
     packed = []
-    for precision in (entry for entry in precisions if entry in _HALVES):
+    halves = [precision for precision in precisions if precision in _HALVES]
+    if not halves:
+        names = ", ".join(precision.value for precision in precisions)
+        say(f"no kernel program: they compute in FP16 or BF16, and the bundle's engines in {names}")
+    for precision in halves:
         try:
             packed.append(_program(place, folder, manifest, target, precision, fixtures, say))
         except ExplainedError as error:
+            shutil.rmtree(place / _inner(precision), ignore_errors=True)  # what was written of it before the error
             say(f"kernels-{precision.value}: left out: {error}")
     return tuple(packed)
 
@@ -84,7 +90,7 @@ def _program(
     from swin_deploy.kernels.twins import TwinOperators
 
     batches = cast("tuple[int, int, int]", tuple(int(size) for size in manifest.recipe["batch"]))
-    name, inner = f"kernels-{precision.value}", f"kernels/{precision.value}"
+    name, inner = f"kernels-{precision.value}", _inner(precision)
     gate = GATES[GATE_OF_ENGINE[precision]]
     run = RecordedRun()
     request = ProgramRequest(
@@ -105,6 +111,11 @@ def _program(
         "plain PyTorch, and not executed on a GPU yet"
     )
     return BundleProgram(name, precision, inner, gate)
+
+
+def _inner(precision: Precision) -> str:
+    """The program's folder in the bundle."""
+    return f"kernels/{precision.value}"
 
 
 def _refuse_impossible(manifest: Manifest, target: Target) -> None:

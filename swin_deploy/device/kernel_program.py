@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,9 @@ _INTEGERS = {"i32": 1 << 31, "i64": 1 << 63}
 _WHERE = ("arena", "weights")
 _WHOLE_TENSORS = ("images", "output", "null")
 _GRID_LIMITS = ((1 << 31) - 1, 65535, 65535)  # CUDA's own, for every architecture
+# No network comes near these; beyond them sizes in bytes would wrap around where the driver is given them.
+_MOST_VALUES, _MOST_BATCH, _MOST_SHARED, _MOST_SCRATCH = 1 << 36, 1 << 16, 1 << 20, 16
+_MOST_BYTES = 1 << 48
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ class BatchProgram:
     launches: tuple[KernelLaunch, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a negative size and an empty list."""
-        if _integer(self.arena_bytes) < 0 or not self.launches:
+        """Refuse what is no size and an empty list."""
+        if not 0 <= _integer(self.arena_bytes) <= _MOST_BYTES or not self.launches:
             raise BadInput("the program has a batch without launches, or with an arena of no size", needed=_WHOLE)
 
     def facts(self) -> dict[str, Any]:
@@ -147,8 +152,13 @@ class CompiledModule:
     def __post_init__(self) -> None:
         """Refuse a file outside the folder and sizes that are none."""
         refuse_outside(self.file, source=PROGRAM_FILE)
-        if min(_integer(self.shared), _integer(self.registers), _integer(self.scratch_parameters)) < 0:
-            raise BadInput(f"the program has a negative size for {self.file}", needed=_WHOLE)
+        sizes = (
+            (self.shared, _MOST_SHARED),
+            (self.registers, _MOST_SHARED),
+            (self.scratch_parameters, _MOST_SCRATCH),
+        )
+        if not all(0 <= _integer(size) <= top for size, top in sizes):
+            raise BadInput(f"the program has the sizes {[size for size, _ in sizes]} for {self.file}", needed=_WHOLE)
 
 
 @dataclass(frozen=True)
@@ -169,9 +179,12 @@ class CompiledKernel:
     modules: Mapping[str, CompiledModule]
 
     def __post_init__(self) -> None:
-        """Refuse types that no launch can give."""
+        """Refuse types that no launch can give, and names that are none."""
+        wrong = [name for name in self.modules if not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", name)]
+        if wrong or not (self.entry.isidentifier() and self.entry.isascii()):
+            raise BadInput(f"the program has the kernel {self.entry!r} for {list(self.modules)}", needed=_WHOLE)
         unknown = [kind for kind in self.parameters if kind != "pointer" and kind not in _INTEGERS]
-        if unknown or not 1 <= _integer(self.warps) <= 32 or not self.entry:
+        if unknown or not 1 <= _integer(self.warps) <= 32:
             raise BadInput(f"the kernel {self.entry!r} has {self.warps} warps and parameters {unknown}", needed=_WHOLE)
 
     def facts(self) -> dict[str, Any]:
@@ -219,9 +232,9 @@ class ProgramWeights:
     sha256: str
 
     def __post_init__(self) -> None:
-        """Refuse a file outside the folder."""
+        """Refuse a file outside the folder and what is no size."""
         refuse_outside(self.file, source=PROGRAM_FILE)
-        if _integer(self.bytes) < 0:
+        if not 0 <= _integer(self.bytes) <= _MOST_BYTES:
             raise BadInput(f"the program has weights of {self.bytes} bytes", needed=_WHOLE)
 
 
@@ -249,7 +262,7 @@ class KernelProgram:
         """Refuse what contradicts itself, so that no launch is given an address outside its memory."""
         if len(self.image) != 3 or not _is_shape(self.image):
             raise BadInput(f"the program has images of {list(self.image)}", needed=_WHOLE)
-        if not self.programs or not all(_integer(batch) >= 1 for batch in self.programs):
+        if not self.programs or not all(1 <= _integer(batch) <= _MOST_BATCH for batch in self.programs):
             raise BadInput(f"the program has the batches {sorted(self.programs)}", needed=_WHOLE)
         for name in self.kernels:
             plain_name(name, source=PROGRAM_FILE)
@@ -356,6 +369,9 @@ def checked_content(folder: Path, facts: CompiledModule | ProgramWeights) -> byt
             needed=_WHOLE,
             do="It was changed or damaged: copy the program again",
         )
+    if isinstance(facts, ProgramWeights) and len(content) != facts.bytes:
+        # By this number the launches' addresses were checked.
+        raise BadInput(f"{path} has {len(content)} bytes, {PROGRAM_FILE} says {facts.bytes}", needed=_WHOLE)
     return content
 
 
@@ -384,4 +400,4 @@ def _integer(value: Any) -> int:
 
 
 def _is_shape(shape: tuple[int, ...]) -> bool:
-    return bool(shape) and all(_integer(size) >= 1 for size in shape)
+    return bool(shape) and all(_integer(size) >= 1 for size in shape) and math.prod(shape) <= _MOST_VALUES

@@ -7,6 +7,7 @@ change, and each batch size keeps the CUDA graph of its launches.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -111,9 +112,9 @@ class KernelSession:
                 warps=kernel.warps,
                 shared=module.shared,
             )
-        image_bytes = 4 * int(np.prod(program.image))
+        image_bytes = 4 * math.prod(program.image)
         answer = np.dtype(_OUTPUT_TYPES[program.output.type])
-        answer_bytes = answer.itemsize * int(np.prod(program.output.shape))
+        answer_bytes = answer.itemsize * math.prod(program.output.shape)
         places = {
             "weights": device.allocate(program.weights.bytes),
             "arena": device.allocate(max(made.arena_bytes for made in program.programs.values())),

@@ -57,6 +57,8 @@ def try_program(folder: Path, images: Path, *, time_limit_s: float = 300.0) -> N
                 timeout=time_limit_s,
                 check=False,
             )
+        except OSError as error:
+            raise EnvironmentFault(f"the first run of the kernels could not be started: {error}") from error
         except subprocess.TimeoutExpired:
             raise EnvironmentFault(
                 f"the first run of the kernels took more than {time_limit_s:g} s and was stopped",

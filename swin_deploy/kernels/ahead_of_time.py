@@ -15,8 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -162,9 +162,10 @@ def compile_kernels(sources: Iterable[KernelSource], architectures: Sequence[str
     ]
     # Neighbours are one kernel for several architectures, of like cost: dealt out in turns.
     parts = [part for part in (jobs[child::_CHILDREN] for child in range(_CHILDREN)) if part]
-    with tempfile.TemporaryDirectory(prefix="swin-deploy-cubins-") as scratch, ThreadPoolExecutor(_CHILDREN) as pool:
-        folders = [Path(scratch, str(index)) for index in range(len(parts))]
-        answers = [answer for found in pool.map(_in_child, parts, folders) for answer in found]
+    with tempfile.TemporaryDirectory(prefix="swin-deploy-cubins-") as scratch, ExitStack() as running:
+        places = [(part, Path(scratch, str(index))) for index, part in enumerate(parts)]
+        children = [running.enter_context(_compiling(*place)) for place in places]
+        answers = [answer for place, child in zip(places, children, strict=True) for answer in _answers(*place, child)]
     cubins: dict[tuple[str, str], Cubin] = {}
     refused: dict[tuple[str, str], str] = {}
     for job, cubin, error in answers:
@@ -189,12 +190,12 @@ def sm(architecture: str) -> int:
     return int(architecture.replace(".", ""))
 
 
-def _in_child(jobs: list[dict[str, Any]], folder: Path) -> list[tuple[dict[str, Any], Cubin | None, str]]:
-    """Compile `jobs` in a process of their own; each with its cubin, or with why there is none."""
+@contextmanager
+def _compiling(jobs: list[dict[str, Any]], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that compiles `jobs`, which ends with the context however that ends: Ctrl-C reaches only its parent."""
     folder.mkdir()
     request = folder / "request.json"
     request.write_text(json.dumps({"search_path": sys.path, "jobs": jobs}), encoding="utf-8")
-    limit = _SECONDS_A_KERNEL * len(jobs)
     with (folder / "stderr").open("wb") as said:
         child = subprocess.Popen(
             [sys.executable, "-c", _START, str(request), str(folder)],
@@ -204,12 +205,21 @@ def _in_child(jobs: list[dict[str, Any]], folder: Path) -> list[tuple[dict[str, 
             start_new_session=True,
         )
     try:
+        yield child
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # with ptxas, a child of the child
+            child.wait()
+
+
+def _answers(
+    jobs: list[dict[str, Any]], folder: Path, child: subprocess.Popen[bytes]
+) -> list[tuple[dict[str, Any], Cubin | None, str]]:
+    """Wait for `child`; each of `jobs` with its cubin, or with why there is none."""
+    limit = _SECONDS_A_KERNEL * len(jobs)
+    try:
         child.wait(timeout=limit)
-    except BaseException as error:
-        os.killpg(child.pid, signal.SIGKILL)  # with ptxas, a child of the child
-        child.wait()
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise
+    except subprocess.TimeoutExpired:
         raise EnvironmentFault(
             f"compiling {len(jobs)} kernels took more than {limit:g} s and was stopped",
             needed="about a second a kernel and architecture",

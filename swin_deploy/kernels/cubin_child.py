@@ -60,6 +60,8 @@ def _compile(job: dict[str, Any], out: Path) -> dict[str, Any]:
             raise NotImplementedError(f"the kernel needs {asked} {getattr(metadata, asked)}")
     if metadata.num_ctas != 1:
         raise NotImplementedError(f"the kernel needs clusters of {metadata.num_ctas}")
+    if metadata.num_warps != job["warps"]:  # a launch has one block size, whatever the architecture
+        raise NotImplementedError(f"the compiler made blocks of {metadata.num_warps} warps of {job['warps']}")
     return {
         "entry": metadata.name,
         "parameters": parameters,

@@ -136,7 +136,7 @@ class LaunchedOperators:
         tiles: Sequence[int] = (),
     ) -> Tensor:
         """See `Operators.quantized_linear`."""
-        residual = _whole(residual)
+        x, steps, residual = x.contiguous(), _whole(steps), _whole(residual)
         return quantized_linear(
             self._run,
             x,

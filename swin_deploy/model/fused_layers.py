@@ -7,7 +7,7 @@ Shapes: B images, L tokens, C channels, nW windows of N tokens, h heads of d cha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -80,6 +80,14 @@ class Affine:
         shift = weight @ norm.bias.double()  # [N]
         return cls(weight * norm.weight.double(), shift if bias is None else bias + shift)
 
+    def centred(self) -> Affine:
+        """The same behind a norm without scale and shift, whose rows sum to 0: each row of the weight less its mean.
+
+        In exact arithmetic nothing changes. In half, smaller weights are rounded by less, and a row's own mean, which
+        the kernel multiplies too and then takes away, leaves next to nothing to take away.
+        """
+        return replace(self, weight=self.weight - self.weight.mean(dim=1, keepdim=True))
+
 
 class Layer(nn.Module):
     """One operator.
@@ -113,7 +121,7 @@ class Linear(Layer):
         super().__init__(wiring, _case("linear", affine.weight.shape) + parts if ours else "")
         self.norm, self.gelu = norm, gelu
         self._inner_norm, self._inner_tail = inner_norm, inner_tail
-        self.keep("weight", affine.weight, wiring.dtype)
+        self.keep("weight", (affine if norm is None else affine.centred()).weight, wiring.dtype)
         self.keep("bias", affine.bias, wiring.sums if ours else wiring.dtype)
         # Of the rounded weights, since it takes away what the mean added through these.
         self.keep("column", self.weight.double().sum(dim=1) if inner_norm else None, wiring.sums)
@@ -245,7 +253,8 @@ class Mlp(Layer):
     def __init__(self, wiring: Wiring, first: Affine, second: Affine, behind: nn.LayerNorm | None, eps: float) -> None:
         super().__init__(wiring, _case("mlp", second.weight.shape) + (" norm" if behind is not None else ""))
         self.eps = eps
-        for name, affine in (("first", first), ("second", second)):
+        # The norm stands before the first linear, or behind the second.
+        for name, affine in (("first", first.centred() if behind is None else first), ("second", second)):
             self.keep(name, affine.weight, wiring.dtype)
             self.keep(f"{name}_bias", affine.bias, wiring.sums)
         self.keep("norm_weight", None if behind is None else behind.weight, wiring.sums)

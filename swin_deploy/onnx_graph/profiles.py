@@ -13,12 +13,18 @@ from swin_deploy.errors import BadInput, UsageFault
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["LOWERED", "PROFILES", "in_profile"]
+__all__ = ["CPU", "LOWERED", "PROFILES", "WRITTEN", "in_profile"]
 
 LOWERED = ("trt86", "trt85")
 """TensorRT 8.6, and 8.5: FP32 graphs, with Q/DQ for INT8; builder flags ask for FP16."""
 
-PROFILES = ("strong", *LOWERED)
+CPU = "cpu"
+"""ONNX Runtime's CPU provider: FP32 graphs, with its own operators for INT8."""
+
+WRITTEN = (*LOWERED, CPU)
+"""What a `strong` graph is written in besides."""
+
+PROFILES = ("strong", *WRITTEN)
 """`strong` is for TensorRT 10, 11 and for RTX: the graph's own types are what is computed in."""
 
 
@@ -36,6 +42,7 @@ def in_profile(model: ModelProto, profile: str) -> ModelProto:
     """
     from onnx import ModelProto
 
+    from swin_deploy.onnx_graph.cpu_graph import cpu_graph
     from swin_deploy.onnx_graph.lowering import lowered
     from swin_deploy.onnx_graph.merged_windows import merged_windows
     from swin_deploy.onnx_graph.names import set_metadata
@@ -47,6 +54,11 @@ def in_profile(model: ModelProto, profile: str) -> ModelProto:
     is_of = next((entry.value for entry in model.metadata_props if entry.key == "swin_deploy.profile"), "strong")
     if is_of != "strong":
         raise BadInput(f"a graph of the profile {is_of} to be written as {profile}", needed="one of the profile strong")
+    if profile == CPU:
+        require_as_written(model)  # before, since no pairs are left behind
+        made = cpu_graph(model)
+        set_metadata(made, profile=profile)
+        return made
     if profile == "strong":
         made = ModelProto()
         made.CopyFrom(model)

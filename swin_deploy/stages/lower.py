@@ -1,6 +1,6 @@
-"""Lower: a `strong` graph becomes one of the `trt86` or the `trt85` profile, for TensorRT 8.6 or 8.5.
+"""Lower: a `strong` graph becomes one of the `trt86` or the `trt85` profile, for TensorRT 8.6 or 8.5, or of `cpu`.
 
-These take precision from builder flags, so the graph stays FP32 whatever the engine will compute in.
+TensorRT 8 takes precision from builder flags, so the graph stays FP32 whatever the engine will compute in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from swin_deploy.artifact import Artifact, Format, Precision
 from swin_deploy.errors import UsageFault
-from swin_deploy.onnx_graph.profiles import LOWERED
+from swin_deploy.onnx_graph.profiles import WRITTEN
 from swin_deploy.stages.base import Produced
 from swin_deploy.versions import installed
 
@@ -24,7 +24,7 @@ class Lower:
 
     Attributes:
         precision: `FP32`, or `INT8` for a graph with Q/DQ.
-        profile: `trt86` or `trt85`.
+        profile: `trt86`, `trt85` or `cpu`.
     """
 
     precision: Precision
@@ -34,8 +34,8 @@ class Lower:
 
     def __post_init__(self) -> None:
         """Refuse typed graphs: opset 17 has no FP16 Q/DQ, and TensorRT 8 takes precision from flags."""
-        if self.profile not in LOWERED:
-            raise UsageFault(f"a graph lowered to the profile {self.profile}", needed="one of " + ", ".join(LOWERED))
+        if self.profile not in WRITTEN:
+            raise UsageFault(f"a graph lowered to the profile {self.profile}", needed="one of " + ", ".join(WRITTEN))
         if self.precision not in (Precision.FP32, Precision.INT8):
             raise UsageFault(f"a graph of the {self.profile} profile in {self.precision.value}", needed="fp32 or int8")
 

@@ -29,7 +29,11 @@ def test_a_rehearsal_runs_every_row_and_measures_nothing_of_a_gpu(tmp_path: Path
     errors = [row.relative_error for row in rows]
     assert len(set(errors[2:8])) == 6
     assert errors[8] == errors[9]  # the same form, as a CUDA graph
+    assert [name for name, cell in results.cells.items() if "tuning" in cell.notes] == [
+        *("+ tiles and fusions chosen by measurement", "INT8 linears", "FP8 linears"),
+    ]  # once for each type of linears
     table = path.with_suffix(".md").read_text()
+    assert table.startswith("# What each technique brings: small_v1/2\n")
     lines = [line for line in table.splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert len(lines) == len(script.STEPS) and all("not measured" in line for line in lines)
 
@@ -66,9 +70,15 @@ def test_what_was_chosen_for_a_row_holds_for_the_rows_behind_it() -> None:
     plan = script.FusionPlan(tiles={"add_norm 96": (16, 128, 16, 4, 1)})
     cell = Cell("code", 1.0, (), {"tuning": {"plan": plan.to_json()}})
     results = Results(script.KIND, {}).with_cell("tuned", cell)
-    assert script._tuned_before(script.FusionPlan(), results) == plan
-    assert script._tuned_before(script.FusionPlan(linears="int8"), results) is None
-    assert script._tuned_before(script.FusionPlan(), Results(script.KIND, {})) is None
+    assert script._tuned_before(script.FusionPlan(), results, "code") == plan
+    assert script._tuned_before(script.FusionPlan(linears="int8"), results, "code") is None
+    assert script._tuned_before(script.FusionPlan(), Results(script.KIND, {}), "code") is None
+
+
+def test_what_was_chosen_for_other_code_is_chosen_anew() -> None:
+    cell = Cell("older code", 1.0, (), {"tuning": {"plan": script.FusionPlan().to_json()}})
+    results = Results(script.KIND, {}).with_cell("tuned", cell)
+    assert script._tuned_before(script.FusionPlan(), results, "code") is None
 
 
 def test_a_measured_table_has_steps_and_the_whole() -> None:

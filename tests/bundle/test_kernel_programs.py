@@ -19,7 +19,8 @@ from swin_deploy.bundle.unpack import unpacked
 from swin_deploy.device.bundle_file import read_bundle
 from swin_deploy.device.fixture_replay import Fixtures
 from swin_deploy.device.kernel_program import checked_content, read_program
-from swin_deploy.kernels import ahead_of_time
+from swin_deploy.errors import BadInput
+from swin_deploy.kernels import ahead_of_time, make_program
 from swin_deploy.manifest import read_manifest
 from swin_deploy.parity.gates import GATES, GateName
 
@@ -110,7 +111,24 @@ def test_a_fused_form_that_is_not_the_network_is_left_out(run: Path, fixtures: F
 
 
 def test_int8_and_fp32_have_no_program(run: Path, fixtures: Fixtures) -> None:
-    assert left_out(run, fixtures, precisions=(Precision.INT8, Precision.FP32)) == ""
+    said = left_out(run, fixtures, precisions=(Precision.INT8, Precision.FP32))
+    assert said == "no kernel program: they compute in FP16 or BF16, and the bundle's engines in int8, fp32"
+
+
+def test_nothing_of_a_program_that_is_left_out_midway_stays_in_the_bundle(
+    run: Path, fixtures: Fixtures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halfway(network: Any, recorded: Any, request: Any, folder: Path) -> Any:
+        folder.mkdir(parents=True)
+        (folder / "weights.bin").write_bytes(b"half")
+        raise BadInput("the program has a grid that no GPU takes")
+
+    monkeypatch.setattr(make_program, "make_program", halfway)
+    said: list[str] = []
+    manifest = read_manifest(run)
+    assert pack_programs(tmp_path, run, manifest, TARGETS["orin"], (Precision.FP16,), fixtures, said.append) == ()
+    assert "left out: the program has a grid" in said[-1]
+    assert not list(tmp_path.rglob("weights.bin"))
 
 
 @pytest.mark.parametrize(

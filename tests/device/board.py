@@ -211,3 +211,17 @@ class Board:
             cwd=folder.parent,
             env=environment,
         )
+
+
+def oldest_python() -> str | None:
+    """A Python 3.8 with NumPy, if there is one."""
+    named = shutil.which("python3.8")
+    made = ROOT / ".venv-python38/bin/python"  # by .ci/run
+    candidates = [name for name in (str(made), named) if name and Path(name).is_file()]
+    # A virtual environment on the path has it under the plain name.
+    candidates += [found for name in ("python", "python3") if (found := shutil.which(name))]
+    code = "import sys, numpy; sys.exit(sys.version_info[:2] != (3, 8))"
+    for python in candidates:
+        if subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0:
+            return python
+    return None

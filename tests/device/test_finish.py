@@ -6,15 +6,13 @@ Every fault has the status that docs/bundle.md gives it, and a sentence that nam
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from board import BATCHES, PROFILES, Board, rehash, write_bundle
+from board import BATCHES, PROFILES, Board, oldest_python, rehash, write_bundle
 
 from swin_deploy.atomic import file_sha256
 from swin_deploy.device import finish as finish_module
@@ -29,20 +27,6 @@ WIDE = (
     "Constants: [], Outputs: [ { Name: b, Dimensions: [4,4], Datatype: Float, Format: Linear }], TacticName: , "
     "Metadata: "
 )
-
-
-def oldest_python() -> str | None:
-    """A Python 3.8 with NumPy, if there is one."""
-    named = shutil.which("python3.8")
-    made = Path(__file__).resolve().parents[2] / ".venv-python38/bin/python"  # by .ci/run
-    candidates = [name for name in (str(made), named) if name and Path(name).is_file()]
-    # A virtual environment on the path has it under the plain name.
-    candidates += [found for name in ("python", "python3") if (found := shutil.which(name))]
-    code = "import sys, numpy; sys.exit(sys.version_info[:2] != (3, 8))"
-    for python in candidates:
-        if subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0:
-            return python
-    return None
 
 
 @pytest.fixture(params=["this Python", "Python 3.8"])

@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from board import BATCHES, Board, rehash, write_bundle
-from test_finish import oldest_python
+from board import BATCHES, GATE, Board, oldest_python, rehash, write_bundle
 from toy_program import change
+
+from swin_deploy.artifact import Precision
+from swin_deploy.device.bundle_file import BundleProgram
 
 VERSION = "10.3.0"
 QUICK = ("finish", "--no-bench")
+# Of a process: proving takes two, one for each recorded batch, and so none is left for timing.
+_ONLY_TWO_GRAPHS = """
+made, instantiate = [], driver._cuGraphInstantiateWithFlags
+
+
+def limited(*given):
+    made.append(given)
+    return 2 if len(made) > 2 else instantiate(*given)
+
+
+driver._cuGraphInstantiateWithFlags = limited
+"""
 
 
 @pytest.fixture
@@ -113,6 +127,28 @@ def test_a_program_that_faults_takes_nothing_with_it(bundle: Path, tmp_path: Pat
     assert found["fp16"]["verdict"] == "PASS" and found["fp16"]["latency"]
     assert found["kernels-fp16"]["verdict"] == "FAIL"
     assert "died of SIGABRT" in found["kernels-fp16"]["error"]["message"]
+
+
+def test_a_program_that_can_be_proven_and_not_timed_leaves_the_engine_its_times(bundle: Path, tmp_path: Path) -> None:
+    board = Board.make(tmp_path / "site", VERSION)
+    with (board.site / "sitecustomize.py").open("a") as file:
+        file.write(_ONLY_TWO_GRAPHS)
+    run = board.run(bundle, "finish")
+    assert (run.returncode, "kernels-fp16: not timed, the work cannot be captured" in run.stderr) == (0, True)
+    found = engines(bundle)
+    assert found["fp16"]["latency"] and not found["kernels-fp16"]["latency"]
+    assert {entry["verdict"] for entry in found.values()} == {"PASS"}
+
+
+def test_a_type_that_only_a_program_has_is_none_of_the_engines(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    only = BundleProgram("kernels-bf16", Precision.BF16, "kernels/fp16", GATE)
+    write_bundle(folder, kernels="8.6", programs=(only,))
+    board = Board.make(tmp_path / "site", VERSION)
+    run = board.run(folder, *QUICK, "--precision", "bf16", "--require", "engine")
+    assert (run.returncode, "holds for this TensorRT: fp16" in run.stderr) == (2, True)
+    run = board.run(folder, *QUICK, "--precision", "bf16", "--backend", "kernels")
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_bundle_without_programs_is_status_5_for_kernels_alone(tmp_path: Path) -> None:

@@ -66,6 +66,17 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "an unknown type of parameter": lambda raw: raw["kernels"]["sums"].update(parameters=["pointer", "f32"]),
     "an unknown precision": lambda raw: raw.update(precision="fp4"),
     "an image without a side": lambda raw: raw.update(image=[3, 4]),
+    "a compute capability that is none": lambda raw: raw["kernels"]["sums"]["modules"].update(
+        newest=raw["kernels"]["sums"]["modules"]["8.7"]
+    ),
+    "an entry that is no function's name": lambda raw: raw["kernels"]["sums"].update(entry="süms kernel"),
+    "more scratch parameters than memory": lambda raw: raw["kernels"]["sums"]["modules"]["8.7"].update(
+        scratch_parameters=1 << 40
+    ),
+    "shared memory that wraps around": lambda raw: raw["kernels"]["sums"]["modules"]["8.7"].update(shared=1 << 32),
+    "an arena that wraps around": lambda raw: raw["programs"]["1"].update(arena_bytes=(1 << 64) + 256),
+    "images that wrap around": lambda raw: raw.update(image=[3, 1 << 31, 1 << 32]),
+    "a batch that wraps around": lambda raw: raw["programs"].update({str(1 << 62): raw["programs"]["4"]}),
     "nothing of the weights": lambda raw: raw.pop("weights"),
 }
 
@@ -86,6 +97,15 @@ def test_no_program_and_no_json_are_explained(tmp_path: Path) -> None:
     (tmp_path / "program.json").write_bytes(b"\xff")
     with pytest.raises(BadInput, match="cannot be read as a kernel program"):
         read_program(tmp_path)
+
+
+def test_weights_of_another_size_than_launches_were_checked_with_are_refused(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    raw = json.loads((tmp_path / "program.json").read_text())
+    raw["weights"]["bytes"] = 4096
+    (tmp_path / "program.json").write_text(json.dumps(raw))
+    with pytest.raises(BadInput, match=r"weights\.bin has 8 bytes, program\.json says 4096"):
+        checked_content(tmp_path, read_program(tmp_path).weights)
 
 
 def test_a_file_that_is_not_what_it_was_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ def test_a_program_that_faults_is_told_from_a_distance(
 ) -> None:
     with pytest.raises(EnvironmentFault, match=named):
         tried(program, monkeypatch, kernels=kernels)
+
+
+def test_a_machine_that_starts_no_process_is_a_fault_of_its_own(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(program / "no-python"))
+    with pytest.raises(EnvironmentFault, match="could not be started"):
+        try_program(program, program.parent / "images.npy")
 
 
 def test_a_gpu_without_kernels_and_a_damaged_file_keep_their_kinds(

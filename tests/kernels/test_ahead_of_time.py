@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -114,9 +115,34 @@ def test_what_is_stopped_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ahead_of_time, "_SECONDS_A_KERNEL", 3.0)
     with pytest.raises(EnvironmentFault, match="took more than"):
         compile_kernels([source()], ["8.7"])
+    assert_ends(note)
+
+
+def test_an_interrupt_ends_the_compilers_at_once(tmp_path: Path) -> None:
+    # As in a terminal's Ctrl-C, which the compilers, of sessions of their own, do not see.
+    note = tmp_path / "child"
+    child = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "from swin_deploy.kernels import ahead_of_time as made; "
+        f"made._START = {child!r}; "
+        "made.compile_kernels([made.KernelSource('none', {}, {}, 4, 1)], ['8.7'])"
+    )
+    root = Path(ahead_of_time.__file__).resolve().parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=root) as run:
+        for _ in range(600):
+            if note.exists() and note.read_text():
+                break
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in run.communicate(timeout=30)[1]
+    assert_ends(note)
+
+
+def assert_ends(note: Path) -> None:
+    """The process whose number stands in `note` is gone, or will be at once."""
     for _ in range(100):  # until the system has taken it away
         state = Path("/proc", note.read_text(), "stat")
         if not state.exists() or state.read_text().split()[2] == "Z":
             return
         time.sleep(0.05)
-    raise AssertionError("the child's child lives on")
+    raise AssertionError("a process lives on")

@@ -21,6 +21,7 @@ from swin_deploy.model.fold import PROOF_BOUND, fold
 from swin_deploy.model.fused import fuse, unfusible
 from swin_deploy.model.fused_layers import Layer, Windows
 from swin_deploy.model.fusion_plan import FusionPlan
+from swin_deploy.model.geometry import RULES
 from swin_deploy.model.stream_order import window_positions
 from tests.random_architectures import random_architecture
 from tests.random_swin import random_images, random_reference, relative_error, small_spec
@@ -84,10 +85,11 @@ def test_the_random_architectures_are_of_every_kind() -> None:
             "partial patch": sum(spec.padded_image != spec.image_size for spec in specs),
             "v1": sum(spec.family == "v1" for spec in specs),
             "v2": sum(spec.family == "v2" for spec in specs),
+            **Counter(type(spec.task).__name__ for spec in specs),
         }
     )
-    assert min(found.values()) >= 5, found
-    assert len({spec.rule for spec in specs}) >= 8
+    assert len(found) == 11 and min(found.values()) >= 5, found
+    assert {spec.rule for spec in specs} == set(RULES)
 
 
 def named_layers(model: nn.Module) -> dict[str, Layer]:

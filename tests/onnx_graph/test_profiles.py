@@ -25,7 +25,7 @@ from swin_deploy.onnx_graph.attention_qdq import attention_products, insert_atte
 from swin_deploy.onnx_graph.linears import linears
 from swin_deploy.onnx_graph.merged_windows import merged_windows
 from swin_deploy.onnx_graph.names import name_batch_axis, name_by_module, set_metadata
-from swin_deploy.onnx_graph.profiles import LOWERED, PROFILES, in_profile
+from swin_deploy.onnx_graph.profiles import LOWERED, PROFILES, WRITTEN, in_profile
 from swin_deploy.onnx_graph.simplifier import simplified
 from swin_deploy.stages.capture import Capture
 from swin_deploy.stages.constants import Constants
@@ -88,7 +88,7 @@ def answers(model: ModelProto, folder: Path, name: str) -> dict[str, Any]:
         return dict(session.infer(images))
 
 
-@pytest.mark.parametrize("profile", LOWERED)
+@pytest.mark.parametrize("profile", WRITTEN)
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("placement", ["fp32", "linears", "linears-and-attention"])
 def test_a_profile_computes_what_the_strong_one_does(
@@ -122,7 +122,7 @@ def test_query_key_and_value_are_one_product_and_windows_have_their_own_axis(
 
 
 @pytest.mark.parametrize("name", ["timm_inside", "hugging_face", "torchvision_v2"])
-def test_networks_of_other_code_bases_have_both_older_profiles(tmp_path: Path, name: str) -> None:
+def test_networks_of_other_code_bases_have_every_profile(tmp_path: Path, name: str) -> None:
     source = tmp_path / "own.safetensors"
     state = own_networks.made(getattr(own_networks, name)).state_dict()
     save_file({key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}, source)
@@ -134,13 +134,13 @@ def test_networks_of_other_code_bases_have_both_older_profiles(tmp_path: Path, n
         made = Artifact(stage.name, out, *stage.produces)
     model = onnx.load(made.path)
     wanted = answers(model, tmp_path, "strong")
-    for profile in LOWERED:
+    for profile in WRITTEN:
         found = answers(in_profile(model, profile), tmp_path, profile)
         assert all(decibels(found[output], values) >= 100 for output, values in wanted.items())
 
 
 def test_each_version_of_tensorrt_has_a_profile_that_is_made_here() -> None:
-    assert {row.profile for row in table()} == set(PROFILES)
+    assert {row.profile for row in table()} == {"strong", *LOWERED}
 
 
 @pytest.mark.parametrize("name", ["simplified", "qdq", "fp16", "bf16", "int8", "fp8"])
@@ -165,7 +165,7 @@ def test_a_graph_that_is_already_of_another_profile_is_refused(v1: Chain, profil
 
 
 def test_an_unknown_profile_is_refused(v1: Chain) -> None:
-    with pytest.raises(UsageFault, match=r"trt84.*strong, trt86, trt85"):
+    with pytest.raises(UsageFault, match=r"trt84.*strong, trt86, trt85, cpu"):
         in_profile(v1.model("simplified"), "trt84")
 
 

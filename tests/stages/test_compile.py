@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ def test_the_package_runs_where_swin_deploy_cannot_be_imported(v1: Chain, tmp_pa
     with np.load(tmp_path / "logits.npz") as answers:
         for batch in (1, 2, 7):
             assert decibels(answers[str(batch)], wanted[:batch]) >= 100
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="packages are compiled for the GPU here")
+def test_on_a_cpu_weights_are_packed_for_onednn_and_threads_are_the_callers(v1: Chain) -> None:
+    with zipfile.ZipFile(v1.artifact("compiled").path) as package:
+        sources = [package.read(name).decode() for name in package.namelist() if name.endswith(".cpp")]
+    code = "\n".join(sources)
+    assert "aoti_torch_cpu__linear_pointwise" in code and "aoti_torch_cpu_addmm_out" not in code
+    assert "#pragma omp parallel" in code and "num_threads(" not in code
 
 
 @pytest.fixture(scope="module")

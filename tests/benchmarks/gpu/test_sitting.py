@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.gpu import sitting
 from benchmarks.gpu.record import Results, Row, read
-from benchmarks.gpu.sitting import Found, Sitting
-from swin_deploy.errors import Unavailable
+from benchmarks.gpu.sitting import Found, Sitting, result_file
+from swin_deploy.errors import Unavailable, UsageFault
 
 
 class Watch:
@@ -84,3 +84,10 @@ def test_without_a_gpu_nothing_is_begun_or_written(
 
 def test_a_table_can_be_written_without_any_measurement(watch: Watch, tmp_path: Path) -> None:
     assert sat(watch, tmp_path)[0].write_table() == "0 cells\n"
+
+
+def test_a_rehearsal_never_takes_the_place_of_what_a_gpu_measured(tmp_path: Path) -> None:
+    assert result_file(None, "gpu_swin", tiny=False) == Path("docs/results/gpu_swin.json")
+    assert result_file(tmp_path / "r.json", "gpu_swin", tiny=True) == tmp_path / "r.json"
+    with pytest.raises(UsageFault, match="--out"):
+        result_file(None, "gpu_swin", tiny=True)

@@ -47,7 +47,7 @@ def surrounded(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("seed", range(24))
 def test_it_agrees_with_its_twin(seed: int, dtype: torch.dtype) -> None:
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(3 * seed + list(TOLERANCE).index(dtype))  # no two types share their sizes
     rows, channels, hidden = (int(torch.randint(1, top, (1,), generator=draw)) for top in (100, 130, 150))
     if seed % 3 == 0:  # sizes as networks have them
         channels, hidden = ((96, 384), (64, 256), (24, 96))[seed // 3 % 3]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swin_deploy.kernels.interpreted_run import InterpretedRun
 from swin_deploy.kernels.launch import Launch
+from swin_deploy.kernels.launched import LaunchedOperators
 from swin_deploy.kernels.quantized_linear import candidates, quantized_linear
 from swin_deploy.kernels.twins import TwinOperators
 
@@ -60,6 +61,19 @@ def test_in_fp8_too_a_step_that_is_not_a_number_reaches_its_own_row_alone() -> N
     steps[0] = float("nan")
     found = quantized_linear(InterpretedRun(), x, steps, weight, weight_steps, bias, None, out_step=2.0**-8).float()
     assert found[0].isnan().all() and found[1:].isfinite().all()
+
+
+def test_tensors_that_are_not_contiguous_are_made_so() -> None:
+    x, steps, *others = drawn(0)
+    turned, every_other = x.t().contiguous().t(), steps.repeat_interleave(2)[::2]
+    assert not turned.is_contiguous() and not every_other.is_contiguous()
+    found, wanted = (
+        LaunchedOperators(InterpretedRun()).quantized_linear(*given, *others)
+        for given in ((turned, every_other), (x, steps))
+    )
+    assert torch.equal(found, wanted)
+    # The kernel itself reads memory as it lies.
+    assert not torch.equal(quantized_linear(InterpretedRun(), turned, steps, *others), wanted)
 
 
 def test_a_sum_of_integers_is_exact() -> None:
