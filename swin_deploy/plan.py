@@ -293,13 +293,13 @@ def _quantized_chain(recipe: Recipe, precision: Precision, profiles: set[str], d
     )
     literal = View("literal Q/DQ", OnnxRuntime(literal=True), gate)
     optimised = (View("optimised", OnnxRuntime(), None),) if precision is Precision.INT8 else ()
-    steps = [
-        Step(f"{name}-qdq", f"{name}.qdq.onnx", quantize, "fp32", (literal, *optimised)),
-        Step(name, f"{name}.onnx", Cast(precision), f"{name}-qdq", (literal,)),
-    ]
+    steps = [Step(f"{name}-qdq", f"{name}.qdq.onnx", quantize, "fp32", (literal, *optimised))]
+    if precision is Precision.INT8:
+        steps += _cpu_steps(precision, f"{name}-qdq", profiles)
+    # Behind that for CPUs, since the last graph of a chain speaks for its engine.
+    steps.append(Step(name, f"{name}.onnx", Cast(precision), f"{name}-qdq", (literal,)))
     if precision is Precision.INT8:
         steps += _lowered_steps(precision, f"{name}-qdq", profiles, (literal,))
-        steps += _cpu_steps(precision, f"{name}-qdq", profiles)
     return steps
 
 

@@ -84,6 +84,8 @@ def test_the_graph_for_cpus_is_judged_as_it_is_deployed_and_made_only_when_asked
         step = plan[f"{name}-cpu"]
         assert (step.file, step.parent) == (f"{name}.cpu.onnx", parent)
         assert [(view.backend, view.gate) for view in step.views] == [(OnnxRuntime(), gate)]
+    # The last graph of a chain speaks for its engine, in the recommendation.
+    assert list(plan).index("int8-cpu") < list(plan).index("int8")
     assert not any("cpu" in step.artifact for step in make_plan(quantized_recipe(int8=True), "rtx", DATA))
 
 

@@ -34,14 +34,21 @@ class CpuWindowAttention(WindowAttention):
         qkv = self.qkv(x)  # [B, L, 3*h*d]
         qkv = qkv.reshape(-1, self.windows, self.tokens, 3, self.heads, self.head_dim)  # [B, nW, N, 3, h, d]
         q, k, v = self._split(qkv)  # each [B, nW, h, N, d]
-        scores = q @ k.transpose(-2, -1) + self.constant  # [B, nW, h, N, N]
+        # A column a query: vectors then hold neighbouring queries, and no sum goes across one.
+        scores = k @ q.transpose(-2, -1) + _turned(self.constant)  # [B, nW, h, N, N]
         if self.mask is not None:
-            scores = scores + self.mask.values
-        weights = (scores - scores.amax(dim=-1, keepdim=True)).exp()
-        x = (weights @ v) / weights.sum(dim=-1, keepdim=True)  # [B, nW, h, N, d]
+            scores = scores + _turned(self.mask.values)
+        weights = (scores - scores.amax(dim=-2, keepdim=True)).exp()
+        sums = weights.sum(dim=-2)  # [B, nW, h, N]
+        x = (weights.transpose(-2, -1) @ v) / sums[..., None]  # [B, nW, h, N, d]
         x = x.transpose(2, 3).reshape(-1, self.windows * self.tokens, self.heads * self.head_dim)  # [B, L, h*d]
         out: Tensor = self.proj(x)
         return out
+
+
+def _turned(constant: Tensor) -> Tensor:
+    """[..., N, N] with its last axes exchanged, in memory too; done once, where the compiler folds constants."""
+    return constant.transpose(-2, -1).contiguous()
 
 
 class CpuPatchEmbed(PatchEmbed):
