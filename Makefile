@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # On a machine with no GPU, --target auto builds TensorRT for RTX ahead of time.
 demo: setup
-	$(RUN)/swin-deploy build examples/cifar10/swin_v1_cifar10.safetensors --fp16 --int8 --calib-data examples/cifar10/calib.tar.xz --eval-data examples/cifar10/eval.tar.xz --out demo-run
+	$(RUN)/swin-deploy build examples/cifar10/swin_v1_cifar10.safetensors --fp16 --int8 --calib-data examples/cifar10/calib.tar.xz --eval-data examples/cifar10/eval.tar.xz --profile strong,cpu --out demo-run
 
 # Two at a time, which a machine with two cores and 16 GB holds; the tests of a file share what they made.
 test: setup
