@@ -21,8 +21,6 @@ from swin_deploy.validation import artifact_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from swin_deploy.kernels.operators import Operators
-
 __all__ = ["pack_programs", "recorded_batches"]
 
 _HALVES = (Precision.FP16, Precision.BF16)
@@ -84,10 +82,14 @@ def _program(
     say: Callable[[str], None],
 ) -> BundleProgram:
     _refuse_impossible(manifest, target)
+    import torch
+
     from swin_deploy.kernels.launched import LaunchedOperators
     from swin_deploy.kernels.make_program import ProgramRequest, make_program
     from swin_deploy.kernels.recorded_run import RecordedRun
     from swin_deploy.kernels.twins import TwinOperators
+    from swin_deploy.model.fused import fuse
+    from swin_deploy.model.fusion_plan import FusionPlan
 
     batches = cast("tuple[int, int, int]", tuple(int(size) for size in manifest.recipe["batch"]))
     name, inner = f"kernels-{precision.value}", _inner(precision)
@@ -99,8 +101,10 @@ def _program(
         recorded_batches(batches),
         target.architectures,
     )
-    recorded = _fused(folder, manifest, precision, LaunchedOperators(run))
-    _check_twin(_fused(folder, manifest, precision, TwinOperators()), fixtures, batches, precision)
+    folded = _folded(folder, manifest)
+    dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}[precision]
+    recorded = fuse(folded, FusionPlan(), dtype, LaunchedOperators(run))
+    _check_twin(fuse(folded, FusionPlan(), dtype, TwinOperators()), fixtures, batches, precision)
     say(f"{name}: compiling for compute capability {', '.join(target.architectures)}")
     made = make_program(recorded, run, request, place / inner)
     for architecture, reason in made.left_out.items():
@@ -136,20 +140,15 @@ def _refuse_impossible(manifest: Manifest, target: Target) -> None:
         raise Unavailable(reason, needed="Triton", do="pip install 'swin-deploy[kernels]'")
 
 
-def _fused(folder: Path, manifest: Manifest, precision: Precision, operators: Operators) -> nn.Module:
-    """The fused form of the run's network. The fold is exact, so that it can be made anew of the reference."""
-    import torch
-
+def _folded(folder: Path, manifest: Manifest) -> nn.Module:
+    """The run's network in the deployment form, in FP64: the fold is exact, so that it can be made anew."""
     from swin_deploy.model.fold import fold
     from swin_deploy.model.forms import open_reference
-    from swin_deploy.model.fused import fuse
-    from swin_deploy.model.fusion_plan import FusionPlan
 
     step = manifest.step(ORACLE)
     assert step is not None and step.file is not None
     artifact, _, _ = artifact_of(folder / step.file)
-    dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}[precision]
-    return fuse(fold(open_reference(artifact.path).double()), FusionPlan(), dtype, operators)
+    return fold(open_reference(artifact.path).double())
 
 
 def _check_twin(fused: nn.Module, fixtures: Fixtures, batches: tuple[int, int, int], precision: Precision) -> None:

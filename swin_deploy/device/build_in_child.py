@@ -19,17 +19,12 @@ from pathlib import Path
 from swin_deploy import errors
 from swin_deploy.artifact import Precision
 from swin_deploy.device.build_job import MEMORY_ADVICE, BatchProfile, BuildJob, BuildReport
+from swin_deploy.device.child_process import signal_name, start_code
 from swin_deploy.errors import BadInput, EnvironmentFault, ExplainedError
 
 __all__ = ["build_plan"]
 
-# `-c` and not `-m`: the child must find this very package, installed or not, so it takes the parent's search path.
-_START = (
-    # Not from the working folder, which Python puts first with `-c`: nothing there is known.
-    "import sys; sys.path[:] = filter(None, sys.path); import json, runpy; "
-    "sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['search_path']; "
-    "runpy.run_module('swin_deploy.device.tensorrt_build', run_name='__main__')"
-)
+_START = start_code("swin_deploy.device.tensorrt_build")
 
 
 def build_plan(
@@ -132,10 +127,7 @@ def _run_child(job: BuildJob, time_limit_s: float, log_path: Path | None) -> Bui
 
 
 def _killed(job: BuildJob, number: int, said: str) -> EnvironmentFault:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
+    name = signal_name(number)
     last = " ".join(said.splitlines()[-3:])
     if number == signal.SIGKILL:
         return _out_of_memory(job, "the build process was killed (SIGKILL)")

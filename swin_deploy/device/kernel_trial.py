@@ -7,7 +7,6 @@ that context. So a program is tried in a child first: what happens there costs t
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,18 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from swin_deploy.device.child_process import signal_name, start_code
 from swin_deploy.device.kernel_session import open_program
 from swin_deploy.errors import BadInput, EnvironmentFault, ExplainedError, Unavailable
 
 __all__ = ["try_program"]
 
-# `-c` and not `-m`: the child must find this very package, so it takes the parent's search path.
-_START = (
-    # Not from the working folder, which Python puts first with `-c`: nothing there is known.
-    "import sys; sys.path[:] = filter(None, sys.path); import json; "
-    "sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['search_path']; "
-    "from swin_deploy.device.kernel_trial import _child; sys.exit(_child(sys.argv[1]))"
-)
+_START = start_code("swin_deploy.device.kernel_trial")
 _KINDS = {kind.exit_code: kind for kind in (Unavailable, BadInput)}
 
 
@@ -70,7 +64,8 @@ def try_program(folder: Path, images: Path, *, time_limit_s: float = 300.0) -> N
     said = " ".join(child.stdout.decode("utf-8", errors="replace").strip().splitlines()[-3:])
     if child.returncode in _KINDS:
         raise _KINDS[child.returncode](said)
-    how = f"ended with status {child.returncode}" if child.returncode > 0 else f"died of {_signal(-child.returncode)}"
+    status = child.returncode
+    how = f"ended with status {status}" if status > 0 else f"died of {signal_name(-status)}"
     raise EnvironmentFault(f"the first run of the kernels {how}: {said or 'nothing was said'}")
 
 
@@ -88,8 +83,5 @@ def _child(request: str) -> int:
     return 0
 
 
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1]))

@@ -25,10 +25,21 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from swin_deploy.device.child_process import start_code
 from swin_deploy.errors import EnvironmentFault
 from swin_deploy.kernels.launch import Launch
 
-__all__ = ["ARCHITECTURES", "Compiled", "Compiler", "Cubin", "KernelSource", "compile_kernels", "sm", "unavailable"]
+__all__ = [
+    "ARCHITECTURES",
+    "Compiled",
+    "Compiler",
+    "Cubin",
+    "KernelSource",
+    "compile_kernels",
+    "integer_type",
+    "sm",
+    "unavailable",
+]
 
 # Compute capabilities that Triton's compiler makes good code for, with the shared memory that a block may have there,
 # in KiB. It takes 7.5 too, and multiplies FP16 without tensor cores there: 7 KiB of a thread's registers spill (3.8.0).
@@ -57,12 +68,7 @@ _TYPES: Mapping[torch.dtype, str] = MappingProxyType(
         torch.int64: "*i64",
     }
 )
-# `-c` and not `-m`: the child must find this very package, installed or not, so it takes the parent's search path.
-_START = (
-    "import sys; sys.path[:] = filter(None, sys.path); import json, runpy; "
-    "sys.path[:] = json.load(open(sys.argv[1], encoding='utf-8'))['search_path']; "
-    "runpy.run_module('swin_deploy.kernels.cubin_child', run_name='__main__')"
-)
+_START = start_code("swin_deploy.kernels.cubin_child")
 _SECONDS_A_KERNEL = 120.0  # a cubin takes about one
 _CHILDREN = 2
 
@@ -156,7 +162,7 @@ def compile_kernels(sources: Iterable[KernelSource], architectures: Sequence[str
         EnvironmentFault: a child crashed, was killed, or took too long.
     """
     jobs = [
-        {"id": source.id, "architecture": architecture, **asdict(source)}
+        {"id": source.id, "architecture": architecture, "sm": sm(architecture), **asdict(source)}
         for source in {source.id: source for source in sources}.values()
         for architecture in architectures
     ]
@@ -243,7 +249,10 @@ def _answer(folder: Path, number: int) -> tuple[Cubin | None, str]:
     return Cubin(code=code, **{**facts, "parameters": tuple(facts["parameters"])}), ""
 
 
-def _type(value: Tensor | int) -> str:
-    if isinstance(value, Tensor):
-        return _TYPES[value.dtype]
+def integer_type(value: int) -> str:
+    """The type that a parameter is compiled with where a launch gives it `value`."""
     return "i32" if -(2**31) <= value < 2**31 else "i64"
+
+
+def _type(value: Tensor | int) -> str:
+    return _TYPES[value.dtype] if isinstance(value, Tensor) else integer_type(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -10,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from swin_deploy.kernels.triton_run import jit_kernel
 
 __all__ = ["main"]
 
@@ -35,8 +36,7 @@ def _compile(job: dict[str, Any], out: Path) -> dict[str, Any]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    name = job["kernel"]
-    function = getattr(importlib.import_module(f"swin_deploy.kernels.triton.{name}"), f"{name}_kernel")
+    function = jit_kernel(job["kernel"])
     types: dict[str, str] = job["types"]
     source = ASTSource(
         function,
@@ -49,7 +49,7 @@ def _compile(job: dict[str, Any], out: Path) -> dict[str, Any]:
             if types.get(parameter, "").startswith("*")
         },
     )
-    target = GPUTarget("cuda", int(job["architecture"].replace(".", "")), 32)
+    target = GPUTarget("cuda", job["sm"], 32)
     kernel = triton.compile(source, target=target, options={"num_warps": job["warps"], "num_stages": job["stages"]})
     out.write_bytes(kernel.asm["cubin"])
     metadata = kernel.metadata

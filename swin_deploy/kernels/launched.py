@@ -2,155 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from swin_deploy.kernels.add_norm import add_norm
+from torch import Tensor
+
+from swin_deploy.kernels import add_norm as _add_norm
+from swin_deploy.kernels import linear as _linear
+from swin_deploy.kernels import mlp as _mlp
+from swin_deploy.kernels import patch_embed as _patch_embed
+from swin_deploy.kernels import quantize_rows as _quantize_rows
+from swin_deploy.kernels import quantized_linear as _quantized_linear
+from swin_deploy.kernels import token_mean as _token_mean
+from swin_deploy.kernels import window_attention as _window_attention
 from swin_deploy.kernels.launch import Run
-from swin_deploy.kernels.linear import linear
-from swin_deploy.kernels.mlp import mlp
-from swin_deploy.kernels.patch_embed import patch_embed
-from swin_deploy.kernels.quantize_rows import quantize_rows
-from swin_deploy.kernels.quantized_linear import quantized_linear
-from swin_deploy.kernels.token_mean import token_mean
-from swin_deploy.kernels.window_attention import window_attention
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["LaunchedOperators"]
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _on_its_run(operator: Callable[Concatenate[Run, _P], _R]) -> Callable[Concatenate[LaunchedOperators, _P], _R]:
+    """`operator` as a method, its tensors made contiguous where they are not: a kernel of ours knows no strides."""
+
+    @functools.wraps(operator)
+    def method(self: LaunchedOperators, /, *given: _P.args, **options: _P.kwargs) -> _R:
+        tensors: Any = [_whole(each) for each in given]
+        others: Any = {name: _whole(each) for name, each in options.items()}
+        return operator(self.run, *tensors, **others)
+
+    return method
+
 
 class LaunchedOperators:
-    """See `operators.Operators`. Tensors that are not contiguous, which kernels do not know, are made so.
+    """See `operators.Operators`: each operator is a function of its own file, on one run.
 
-    Args:
+    Attributes:
         run: Carries the launches out.
     """
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self.run = run
 
-    def patch_embed(
-        self,
-        images: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        order: Tensor,
-        norm_weight: Tensor | None,
-        norm_bias: Tensor | None,
-        *,
-        eps: float,
-        tiles: Sequence[int] = (),
-    ) -> Tensor:
-        """See `Operators.patch_embed`."""
-        images = images.contiguous()
-        return patch_embed(self._run, images, weight, bias, order, norm_weight, norm_bias, eps=eps, tiles=tiles)
-
-    def linear(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        column: Tensor | None,
-        residual: Tensor | None,
-        *,
-        eps: float = 1e-5,
-        gelu: bool = False,
-        tiles: Sequence[int] = (),
-    ) -> Tensor:
-        """See `Operators.linear`."""
-        x, residual = x.contiguous(), _whole(residual)
-        return linear(self._run, x, weight, bias, column, residual, eps=eps, gelu=gelu, tiles=tiles)
-
-    def window_attention(
-        self,
-        qkv: Tensor,
-        padding: Tensor,
-        constant: Tensor,
-        mask: Tensor | None,
-        positions: Tensor,
-        logit_scale: Tensor | None,
-        *,
-        heads: int,
-        tiles: Sequence[int] = (),
-    ) -> Tensor:
-        """See `Operators.window_attention`."""
-        qkv = qkv.contiguous()
-        return window_attention(
-            self._run, qkv, padding, constant, mask, positions, logit_scale, heads=heads, tiles=tiles
-        )
-
-    def mlp(
-        self,
-        x: Tensor,
-        first: Tensor,
-        first_bias: Tensor,
-        second: Tensor,
-        second_bias: Tensor,
-        norm_weight: Tensor | None,
-        norm_bias: Tensor | None,
-        *,
-        eps: float = 1e-5,
-        tiles: Sequence[int] = (),
-    ) -> Tensor:
-        """See `Operators.mlp`."""
-        x = x.contiguous()
-        return mlp(self._run, x, first, first_bias, second, second_bias, norm_weight, norm_bias, eps=eps, tiles=tiles)
-
-    def add_norm(
-        self, x: Tensor | None, y: Tensor, weight: Tensor, bias: Tensor, *, eps: float, tiles: Sequence[int] = ()
-    ) -> Tensor:
-        """See `Operators.add_norm`."""
-        return add_norm(self._run, _whole(x), y.contiguous(), weight, bias, eps=eps, tiles=tiles)
-
-    def token_mean(self, x: Tensor, weight: Tensor, bias: Tensor, *, eps: float, tiles: Sequence[int] = ()) -> Tensor:
-        """See `Operators.token_mean`."""
-        return token_mean(self._run, x.contiguous(), weight, bias, eps=eps, tiles=tiles)
-
-    def quantize_rows(
-        self,
-        x: Tensor,
-        norm_weight: Tensor | None,
-        norm_bias: Tensor | None,
-        *,
-        eps: float = 1e-5,
-        fp8: bool = False,
-        tiles: Sequence[int] = (),
-    ) -> tuple[Tensor, Tensor]:
-        """See `Operators.quantize_rows`."""
-        return quantize_rows(self._run, x.contiguous(), norm_weight, norm_bias, eps=eps, fp8=fp8, tiles=tiles)
-
-    def quantized_linear(
-        self,
-        x: Tensor,
-        steps: Tensor | None,
-        weight: Tensor,
-        weight_steps: Tensor,
-        bias: Tensor | None,
-        residual: Tensor | None,
-        *,
-        gelu: bool = False,
-        half: bool = True,
-        out_step: float = 0.0,
-        tiles: Sequence[int] = (),
-    ) -> Tensor:
-        """See `Operators.quantized_linear`."""
-        x, steps, residual = x.contiguous(), _whole(steps), _whole(residual)
-        return quantized_linear(
-            self._run,
-            x,
-            steps,
-            weight,
-            weight_steps,
-            bias,
-            residual,
-            gelu=gelu,
-            half=half,
-            out_step=out_step,
-            tiles=tiles,
-        )
+    patch_embed = _on_its_run(_patch_embed.patch_embed)
+    linear = _on_its_run(_linear.linear)
+    window_attention = _on_its_run(_window_attention.window_attention)
+    mlp = _on_its_run(_mlp.mlp)
+    add_norm = _on_its_run(_add_norm.add_norm)
+    token_mean = _on_its_run(_token_mean.token_mean)
+    quantize_rows = _on_its_run(_quantize_rows.quantize_rows)
+    quantized_linear = _on_its_run(_quantized_linear.quantized_linear)
 
 
-def _whole(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+def _whole(given: Any) -> Any:
+    return given.contiguous() if isinstance(given, Tensor) else given

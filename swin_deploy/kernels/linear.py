@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swin_deploy.kernels.launch import Launch, Run, Tiles
-from swin_deploy.kernels.tiling import covering, divided
+from swin_deploy.kernels.tiling import MANY_ROWS, PROCESSORS, covering, divided, if_known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,8 +15,6 @@ __all__ = ["candidates", "linear"]
 
 # Row tiles whose programs follow one another; a wave of programs then reads about as much of x as of the weights.
 _GROUP = 8
-# What a tile choice reckons with: multiprocessors of a large GPU, and rows where the batch is not known.
-_PROCESSORS, _MANY_ROWS = 128, 1 << 15
 
 # At the sizes of Swin-T and Swin-B ptxas spills nothing of these on sm_80, 90, 100 and 120 (8 bytes in two cases), and
 # they fit the 99 KiB of sm_86's shared memory.
@@ -48,7 +46,7 @@ def candidates(
         norm: Whether a norm stands before the product.
         half: Whether x is FP16 or BF16, else FP32.
     """
-    ordered = sorted(_HALF if half else _SINGLE, key=lambda tiles: _cost(tiles, rows or _MANY_ROWS, columns, norm))
+    ordered = sorted(_HALF if half else _SINGLE, key=lambda tiles: _cost(tiles, rows or MANY_ROWS, columns, norm))
     fitted = (_fitted(tiles, inner, columns, norm) for tiles in (*ordered, *(_LARGE if half else ())))
     return tuple(dict.fromkeys(fitted))
 
@@ -71,7 +69,7 @@ def _cost(tiles: Tiles, rows: int, columns: int, norm: bool) -> float:
     """
     programs = divided(rows, tiles.rows) * divided(columns, tiles.columns)
     step = tiles.rows * tiles.columns + 32 * (tiles.rows * (1 + norm) + tiles.columns)
-    return max(1.0, programs / _PROCESSORS) * step
+    return max(1.0, programs / PROCESSORS) * step
 
 
 def linear(
@@ -89,8 +87,7 @@ def linear(
     """See `Operators.linear`."""
     columns, inner = weight.shape
     rows = x.numel() // inner
-    known = rows if isinstance(rows, int) else None  # symbolic where the batch is
-    choice = candidates(inner, columns, known, norm=column is not None, half=x.element_size() == 2)[0]
+    choice = candidates(inner, columns, if_known(rows), norm=column is not None, half=x.element_size() == 2)[0]
     cut = Tiles.of(tiles, choice)
     out = run.empty((*x.shape[:-1], columns), x.dtype, x)
     run.launch(

@@ -29,7 +29,7 @@ from swin_deploy.device.kernel_program import (
     write_program,
 )
 from swin_deploy.errors import BadInput
-from swin_deploy.kernels.ahead_of_time import Compiled, Compiler, KernelSource, compile_kernels, sm
+from swin_deploy.kernels.ahead_of_time import Compiled, Compiler, KernelSource, compile_kernels, integer_type, sm
 from swin_deploy.kernels.arena import Life, plan_arena
 from swin_deploy.kernels.launch import Launch
 from swin_deploy.kernels.recorded_run import RecordedRun, Recording, record, storage
@@ -186,7 +186,7 @@ def _argument(
     value: Tensor | int | None, recording: Recording, offsets: Mapping[int, int], weights: _Weights
 ) -> Argument:
     if isinstance(value, int):
-        return Argument("i32" if -(2**31) <= value < 2**31 else "i64", value)
+        return Argument(integer_type(value), value)
     assert value is not None, "a tensor that is not there is no parameter of the compiled kernel"
     assert value.is_contiguous(), f"a kernel was given a tensor of {list(value.shape)} that is not contiguous"
     if not value.is_meta:

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swin_deploy.kernels.launch import Launch, Run, Tiles
-from swin_deploy.kernels.tiling import covering, divided
+from swin_deploy.kernels.tiling import MANY_ROWS, PROCESSORS, covering, divided, if_known
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["candidates", "mlp"]
 
-
-# What a tile choice reckons with: multiprocessors of a large GPU, and rows where the batch is not known.
-_PROCESSORS, _MANY_ROWS = 128, 1 << 15
 
 # Up to 192 channels ptxas spills none of these on sm_80, 90 and 120.
 _WIDE = (Tiles(128, 32, 16, 8, 3), Tiles(64, 32, 16, 4, 3), Tiles(32, 32, 16, 4, 3), Tiles(16, 64, 16, 4, 2))
@@ -35,12 +32,12 @@ def candidates(channels: int, hidden: int, rows: int | None = None, *, half: boo
     """
     kept = (_NARROW if channels <= 96 else _WIDE) if half else _SINGLE
     fitted = (Tiles(t.rows, min(t.columns, covering(hidden)), t.inner, t.warps, t.stages) for t in kept)
-    return tuple(sorted(dict.fromkeys(fitted), key=lambda tiles: _cost(tiles, rows or _MANY_ROWS)))
+    return tuple(sorted(dict.fromkeys(fitted), key=lambda tiles: _cost(tiles, rows or MANY_ROWS)))
 
 
 def _cost(tiles: Tiles, rows: int) -> float:
     """An estimate of time, in rows: each program also reads all the weights, which takes as long as some 64 rows."""
-    return max(1.0, divided(rows, tiles.rows) / _PROCESSORS) * (tiles.rows + 64)
+    return max(1.0, divided(rows, tiles.rows) / PROCESSORS) * (tiles.rows + 64)
 
 
 def mlp(
@@ -59,8 +56,7 @@ def mlp(
     """See `Operators.mlp`."""
     hidden, channels = first.shape
     rows = x.numel() // channels
-    known = rows if isinstance(rows, int) else None  # symbolic where the batch is
-    cut = Tiles.of(tiles, candidates(channels, hidden, known, half=x.element_size() == 2)[0])
+    cut = Tiles.of(tiles, candidates(channels, hidden, if_known(rows), half=x.element_size() == 2)[0])
     head = covering(channels) if channels <= 16 else 1 << (channels.bit_length() - 1)
     out = run.empty(x.shape, x.dtype, x)
     run.launch(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["covering", "divided"]
+__all__ = ["MANY_ROWS", "PROCESSORS", "covering", "divided", "if_known"]
+
+PROCESSORS = 128
+"""What a choice of tiles reckons with: the multiprocessors of a large GPU."""
+MANY_ROWS = 1 << 15
+"""Likewise: rows, where they depend on a batch that is not known."""
 
 
 def covering(size: int) -> int:
@@ -13,3 +18,8 @@ def covering(size: int) -> int:
 def divided(size: int, tile: int) -> int:
     """How many tiles cover `size`, which may be symbolic."""
     return (size + tile - 1) // tile
+
+
+def if_known(size: int) -> int | None:
+    """`size`, or `None` where it is symbolic."""
+    return size if isinstance(size, int) else None

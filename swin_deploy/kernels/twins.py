@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["TwinOperators", "wide"]
+__all__ = ["FP8_TOP", "TwinOperators", "inverse", "wide"]
 
-_INT8_TOP, _FP8_TOP = 127.0, 448.0
+_INT8_TOP, FP8_TOP = 127.0, 448.0
 _QUIET = 1e-35  # the step of a row below is no normal FP32 number
 
 
@@ -104,7 +104,7 @@ class TwinOperators:
         else:
             y = scores.softmax(dim=-1) @ v  # [B, nW, h, N, d]
         y = y.transpose(2, 3).reshape(-1, windows * tokens, heads * dim)  # [B, nW*N, h*d]
-        return y.index_select(1, _inverse(flat, length)).to(qkv.dtype).reshape(batch, length, heads * dim)
+        return y.index_select(1, inverse(flat, length)).to(qkv.dtype).reshape(batch, length, heads * dim)
 
     def mlp(
         self,
@@ -157,7 +157,7 @@ class TwinOperators:
         y = x.float()
         if norm_weight is not None:
             y = F.layer_norm(y, y.shape[-1:], norm_weight, norm_bias, eps)
-        top = _FP8_TOP if fp8 else _INT8_TOP
+        top = FP8_TOP if fp8 else _INT8_TOP
         largest = y.abs().amax(dim=-1)  # [...]; NaN where one is
         finite, quiet = largest.isfinite(), largest < _QUIET
         # One division a row, as the kernel has it; of two tensors, since PyTorch divides a number by a reciprocal.
@@ -189,7 +189,7 @@ class TwinOperators:
         if gelu:
             y = F.gelu(y)
         if out_step:
-            return (y / out_step).clamp(-_FP8_TOP, _FP8_TOP).to(torch.float8_e4m3fn)
+            return (y / out_step).clamp(-FP8_TOP, FP8_TOP).to(torch.float8_e4m3fn)
         if residual is not None:
             return (y + residual.float()).to(residual.dtype)
         return y.to(torch.float16 if half else torch.bfloat16)
@@ -203,7 +203,7 @@ def _unit(x: Tensor) -> Tensor:
     return unit
 
 
-def _inverse(positions: Tensor, length: int) -> Tensor:
+def inverse(positions: Tensor, length: int) -> Tensor:
     """For each position of the stream where its token stands among the windows' tokens, [L].
 
     A padded token sorts before all others, so that the last L of the order are those of the stream.

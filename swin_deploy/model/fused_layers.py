@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swin_deploy.kernels.twins import FP8_TOP, TwinOperators, inverse
 from swin_deploy.model.deployment import WindowAttention, unit_vectors
 from swin_deploy.model.fusion_plan import FusionPlan
 
@@ -186,8 +187,6 @@ class QuantizedLinear(Layer):
         in_step: float = 0.0,
         out_step: float = 0.0,
     ) -> None:
-        from swin_deploy.kernels.twins import TwinOperators
-
         super().__init__(wiring, _case("quantized_linear", affine.weight.shape) + (" gelu" if gelu else ""))
         self.rows = None if in_step else QuantizedRows(wiring, affine.weight.shape[1], norm)
         self.gelu, self.fp16, self.out_step = gelu, wiring.dtype == torch.float16, out_step
@@ -233,7 +232,7 @@ def make_mlp(wiring: Wiring, first: Affine, second: Affine, *, norm: float | Non
     if first.bias is not None:
         largest = largest + first.bias.abs()
     # A power of 2 divides exactly, and makes few different kernels.
-    step = 2.0 ** math.ceil(math.log2(float(largest.max()) / 448))
+    step = 2.0 ** math.ceil(math.log2(float(largest.max()) / FP8_TOP))
     return (
         QuantizedLinear(wiring, first, norm=norm, gelu=True, out_step=step),
         QuantizedLinear(wiring, second, in_step=step),
@@ -322,7 +321,7 @@ class Windows(nn.Module):
         flat = positions.flatten()
         self.register_buffer("reading", flat.clamp_min(0))
         self.register_buffer("real", (flat >= 0)[:, None] if bool((flat < 0).any()) else None)
-        self.register_buffer("writing", flat.argsort()[int((flat < 0).sum()) :])
+        self.register_buffer("writing", inverse(flat, int((flat >= 0).sum())))
 
 
 class Attention(Layer):
@@ -398,7 +397,7 @@ class Patches(Layer):
         """[B, c, Hpx, Wpx], whole patches in any type, to [B, L, C]."""
         if self.case:
             return self.operators.patch_embed(
-                images.contiguous(),
+                images,
                 self.weight,
                 self.bias,
                 self.order,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from swin_deploy.kernels.interpreted_run import InterpretedRun
-from swin_deploy.kernels.launch import Launch
 from swin_deploy.kernels.launched import LaunchedOperators
 from swin_deploy.kernels.quantized_linear import candidates, quantized_linear
 from swin_deploy.kernels.twins import TwinOperators
+from tests.kernels.shorter_run import ShorterRun
 
 Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -93,16 +93,8 @@ def test_a_step_that_is_not_a_number_reaches_its_own_row_alone() -> None:
     assert found[0].isnan().all() and found[1:].isfinite().all()
 
 
-class Shorter(InterpretedRun):
-    """Leaves the last program out."""
-
-    def launch(self, launch: Launch) -> None:
-        grid = (launch.grid[0] - 1, 1, 1)
-        super().launch(Launch(launch.kernel, grid, launch.arguments, launch.constants, launch.warps, launch.stages))
-
-
 def test_an_output_that_no_program_writes_is_seen() -> None:
-    assert quantized_linear(Shorter(), *drawn(6)).isnan().any()
+    assert quantized_linear(ShorterRun(), *drawn(6)).isnan().any()
 
 
 @pytest.mark.parametrize("place", range(6))
